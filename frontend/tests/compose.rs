@@ -209,6 +209,31 @@ fn every_error_says_where_it_stands() {
     assert_eq!(nowhere, NOWHERE);
 }
 
+/// What messages say themselves: what would be right, or what is not there.
+const SAYS_IT: [&str; 7] = [
+    "value must be one of",
+    "does not match pattern",
+    "must be greater than or equal to",
+    "You may need to escape any $",
+    "no such file or directory",
+    "is a directory",
+    "couldn't find env file",
+];
+
+#[test]
+fn every_error_says_what_to_do() {
+    let mut silent = Vec::new();
+    for case in cases() {
+        let Err(error) = loaded(&case, &asked(&case).request).and_then(|loaded| loaded.yaml()) else {
+            continue;
+        };
+        if error.help.is_none() && !SAYS_IT.iter().any(|text| error.message.contains(text)) {
+            silent.push(error.message);
+        }
+    }
+    assert_eq!(silent, Vec::<String>::new());
+}
+
 fn difference(expected: &Result<String, String>, got: &Result<String, String>) -> String {
     let (Ok(expected), Ok(got)) = (expected, got) else {
         return format!("wanted: {expected:?}\ngot:    {got:?}");

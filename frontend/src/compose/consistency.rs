@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rbuild_model::span::Location;
 
-use super::fault::{Checked, fault};
+use super::fault::{Checked, hinted};
 use super::path::Path;
 use super::schema::PROJECT;
 use super::settle::{Format, settle};
@@ -39,9 +39,12 @@ struct Service<'a> {
     at: Option<&'a Location>,
 }
 
-fn invalid(at: Option<&Location>, message: &str) -> Box<rbuild_model::span::Diagnostic> {
-    fault(at, format!("{message}: invalid compose project"))
+fn invalid(at: Option<&Location>, message: &str, help: &str) -> Box<rbuild_model::span::Diagnostic> {
+    hinted(at, format!("{message}: invalid compose project"), help)
 }
+
+/// What to do where two things say the same.
+const ONE_OF_THEM: &str = "leave one of them out";
 
 fn texts(node: Option<&Node>) -> Vec<String> {
     match node.map(|node| &node.value) {
@@ -57,13 +60,13 @@ impl<'a> Service<'a> {
         let text = |key: &str| self.map.get(key).and_then(Node::as_str).filter(|text| !text.is_empty());
         if !self.map.contains("build") && text("image").is_none() && !self.map.contains("provider") {
             let message = format!("service {name:?} has neither an image nor a build context specified");
-            return Err(invalid(self.at, &message));
+            return Err(invalid(self.at, &message, "give it an `image:` or a `build:`"));
         }
         self.check_build(model)?;
         let networks = self.map.get("networks").and_then(Node::as_map);
         if text("network_mode").is_some() && networks.is_some_and(|networks| !networks.is_empty()) {
             let message = format!("service {name} declares mutually exclusive `network_mode` and `networks`");
-            return Err(invalid(self.place("network_mode"), &message));
+            return Err(invalid(self.place("network_mode"), &message, ONE_OF_THEM));
         }
         self.references("networks", "network", model)?;
         let test = self.map.get("healthcheck").and_then(|check| check.get("test"));
@@ -71,7 +74,8 @@ impl<'a> Service<'a> {
             && !matches!(first.as_str(), Some("CMD" | "CMD-SHELL" | "NONE"))
         {
             let message = "healthcheck.test must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\"";
-            return Err(fault(first.at.as_ref(), message));
+            let help = "write one text, which a shell runs, or put one of these words before the list";
+            return Err(hinted(first.at.as_ref(), message, help));
         }
         self.dependencies(model)?;
         self.references("configs", "config", model)?;
@@ -120,13 +124,14 @@ impl<'a> Service<'a> {
         known: Option<&Map>,
     ) -> Box<rbuild_model::span::Diagnostic> {
         let message = format!("service {:?} refers to undefined {noun} {reference}", self.name);
-        let mut error = invalid(at.or(self.at), &message);
         let near = known.and_then(|known| rbuild_model::span::nearest(reference, known.keys()));
-        error.help = Some(match near {
+        let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("declare it at the top level, below `{noun}s:`"),
-        });
-        error
+            None => {
+                format!("declare it at the top level, below `{}s:`", noun.rsplit(' ').next().unwrap_or(noun))
+            }
+        };
+        invalid(at.or(self.at), &message, &help)
     }
 
     fn dependencies(&self, model: &Model<'_>) -> Checked<()> {
@@ -142,18 +147,16 @@ impl<'a> Service<'a> {
             }
             let at = dependencies.key_at(wanted).or(dependency.at.as_ref()).or(self.at);
             let message = format!("service {:?} depends on undefined service {wanted:?}", self.name);
-            let mut error = invalid(at, &message);
-            error.help = match disabled {
+            let help = match disabled {
                 Some(service) => {
                     let profiles = texts(service.get("profiles")).join(", ");
-                    Some(format!(
+                    format!(
                         "`{wanted}` is there, but its profile is off: `--profile` turns one on ({profiles})"
-                    ))
+                    )
                 }
-                None => rbuild_model::span::nearest(wanted, model.services.keys())
-                    .map(|near| format!("did you mean `{near}`?")),
+                None => other_service(wanted, model),
             };
-            return Err(error);
+            return Err(invalid(at, &message, &help));
         }
         Ok(())
     }
@@ -165,20 +168,26 @@ impl<'a> Service<'a> {
         if text("dockerfile").is_some() && text("dockerfile_inline").is_some() {
             let message =
                 format!("service {name:?} declares mutualy exclusive dockerfile and dockerfile_inline");
-            return Err(invalid(build.key_at("dockerfile_inline").or(self.at), &message));
+            return Err(invalid(build.key_at("dockerfile_inline").or(self.at), &message, ONE_OF_THEM));
         }
         let contexts = build.get("additional_contexts").and_then(Node::as_map);
         for (context, node) in contexts.into_iter().flat_map(Map::iter) {
             let Some(other) = node.as_str().and_then(|text| text.strip_prefix("service:")) else { continue };
-            let problem = match model.services.get(other) {
-                None => "unknown",
-                Some(service) if service.get("build").is_none() => "non-buildable",
+            let (problem, help) = match model.services.get(other) {
+                None => ("unknown", other_service(other, model)),
+                Some(service) if service.get("build").is_none() => {
+                    let image = service.get("image").and_then(Node::as_str).unwrap_or("IMAGE");
+                    (
+                        "non-buildable",
+                        format!("give it a `build:`, or take its image: `docker-image://{image}`"),
+                    )
+                }
                 Some(_) => continue,
             };
             let message = format!(
                 "service {name:?} declares {problem} service {other:?} as additional contexts {context}"
             );
-            return Err(fault(node.at.as_ref().or(self.at), message));
+            return Err(hinted(node.at.as_ref().or(self.at), message, help));
         }
         let platforms = texts(build.get("platforms"));
         if let Some(platform) = self.map.get("platform").and_then(Node::as_str)
@@ -186,7 +195,7 @@ impl<'a> Service<'a> {
             && !platforms.iter().any(|known| known == platform)
         {
             let message = format!("service.build.platforms MUST include service.platform {platform:?}");
-            return Err(invalid(self.place("platform"), &message));
+            return Err(invalid(self.place("platform"), &message, "add it to `build.platforms`"));
         }
         let known = model.top.get("secrets").and_then(Node::as_map);
         for secret in build.get("secrets").and_then(Node::as_list).unwrap_or_default() {
@@ -216,7 +225,8 @@ impl<'a> Service<'a> {
                          empty",
                         self.name
                     );
-                    return Err(fault(mount.at.as_ref().or(self.at), message));
+                    let help = "say which folder of this machine: `source: ./FOLDER`";
+                    return Err(hinted(mount.at.as_ref().or(self.at), message, help));
                 }
                 _ => {}
             }
@@ -261,7 +271,7 @@ impl<'a> Service<'a> {
                     "services.{}: can't set distinct values on '{key}' and 'deploy.resources.{kind}.{item}'",
                     self.name
                 );
-                return Err(invalid(self.place(key), &message));
+                return Err(invalid(self.place(key), &message, ONE_OF_THEM));
             }
         }
         Ok(())
@@ -280,11 +290,11 @@ impl<'a> Service<'a> {
         {
             let message =
                 format!("services.{name}: can't set distinct values on 'scale' and 'deploy.replicas'");
-            return Err(invalid(self.place("scale"), &message));
+            return Err(invalid(self.place("scale"), &message, ONE_OF_THEM));
         }
         if scale.is_some_and(|scale| scale < 0) {
             let message = format!("services.{name}.scale: must be greater than or equal to 0");
-            return Err(invalid(self.place("scale"), &message));
+            return Err(invalid(self.place("scale"), &message, "0 is the least: no container"));
         }
         let has_name =
             self.map.get("container_name").and_then(Node::as_str).is_some_and(|name| !name.is_empty());
@@ -293,7 +303,8 @@ impl<'a> Service<'a> {
             let message = format!(
                 "services.{attribute}: can't set container_name and {name} as container name must be unique"
             );
-            return Err(invalid(self.place("container_name"), &message));
+            let help = "leave the name out, or have one container";
+            return Err(invalid(self.place("container_name"), &message, help));
         }
         Ok(())
     }
@@ -308,7 +319,8 @@ impl<'a> Service<'a> {
                     "services.{}.develop.watch: target is required for non-rebuild actions",
                     self.name
                 );
-                return Err(invalid(rule.at.as_ref().or(self.at), &message));
+                let help = "say where in the container: `target: /PATH`";
+                return Err(invalid(rule.at.as_ref().or(self.at), &message, help));
             }
         }
         Ok(())
@@ -319,7 +331,8 @@ impl<'a> Service<'a> {
         let mut places: BTreeMap<String, String> = BTreeMap::new();
         let mut add = |target: String, place: String, at: Option<&Location>| match places.get(&target) {
             Some(first) => {
-                Err(fault(at.or(self.at), format!("{place}: target {target} already mounted as {first}")))
+                let message = format!("{place}: target {target} already mounted as {first}");
+                Err(hinted(at.or(self.at), message, ONE_OF_THEM))
             }
             None => {
                 places.insert(target, place);
@@ -340,6 +353,14 @@ impl<'a> Service<'a> {
     }
 }
 
+/// Returns what may have been meant by a service that is not there.
+fn other_service(wanted: &str, model: &Model<'_>) -> String {
+    match rbuild_model::span::nearest(wanted, model.services.keys()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "declare it below `services:`".to_owned(),
+    }
+}
+
 /// Finds secrets whose content comes from nowhere.
 fn secrets(model: &Model<'_>) -> Checked<()> {
     let Some(secrets) = model.top.get("secrets").and_then(Node::as_map) else { return Ok(()) };
@@ -349,7 +370,8 @@ fn secrets(model: &Model<'_>) -> Checked<()> {
         let is_external = secret.get("external").is_some_and(|node| node.value == Value::Bool(true));
         if !is_external && !has("file") && !has("environment") {
             let message = format!("secret {name:?} must declare either `file` or `environment`");
-            return Err(invalid(secret.at.as_ref().or(secrets.key_at(name)), &message));
+            let at = secret.at.as_ref().or(secrets.key_at(name));
+            return Err(invalid(at, &message, "say where its content comes from: `file: PATH`"));
         }
     }
     Ok(())
@@ -380,7 +402,10 @@ fn cycles(model: &Model<'_>) -> Checked<()> {
                 let mut names: Vec<String> = trail[start..].iter().map(|(name, _)| name.clone()).collect();
                 names.push(next);
                 let at = model.services.key_at(&names[0]);
-                return Err(fault(at, format!("dependency cycle detected: {}", names.join(" -> "))));
+                let message = format!("dependency cycle detected: {}", names.join(" -> "));
+                let help = "one of them has to do without: look at their `depends_on`, `links`, `volumes_from` and the \
+                            namespaces that they share";
+                return Err(hinted(at, message, help));
             }
             let below = needs(&next);
             trail.push((next, below));
@@ -403,7 +428,7 @@ fn container_names(services: &Map) -> Checked<()> {
             let message = format!(
                 "services.{service}.container_name: container name {text:?} is already in use by service {other}"
             );
-            return Err(fault(name.at.as_ref(), message));
+            return Err(hinted(name.at.as_ref(), message, "each container has a name of its own"));
         }
     }
     Ok(())

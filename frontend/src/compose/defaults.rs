@@ -1,6 +1,6 @@
 //! What the format means by saying nothing, and the checks of single values that need no other.
 
-use super::fault::{Checked, fault};
+use super::fault::{Checked, hinted};
 use super::yaml::{Map, Node, Value};
 
 /// Puts in what is not said.
@@ -66,7 +66,8 @@ pub(crate) fn check(root: &Node) -> Checked<()> {
             if !matches!(other, "name" | "external") && !other.starts_with("x-") {
                 let message =
                     format!("volumes.{key}: conflicting parameters \"external\" and {other:?} specified");
-                return Err(fault(value.at.as_ref().or(node.at.as_ref()), message));
+                let help = "what exists already is only named: leave the rest out";
+                return Err(hinted(value.at.as_ref().or(node.at.as_ref()), message, help));
             }
         }
         Ok(())
@@ -88,14 +89,14 @@ pub(crate) fn check(root: &Node) -> Checked<()> {
         for rule in rules.unwrap_or_default() {
             if let Some(path) = rule.get("path").filter(|path| path.as_str() == Some("")) {
                 let message = format!("services.{key}.develop.watch.[].path: value can't be blank");
-                return Err(fault(path.at.as_ref(), message));
+                return Err(hinted(path.at.as_ref(), message, "say which folder or file is watched"));
             }
         }
         for port in service.get("ports").and_then(Node::as_list).unwrap_or_default() {
             if let Some(ip) = port.get("host_ip").filter(|ip| is_no_address(ip)) {
                 let text = ip.as_str().unwrap_or_default();
                 let message = format!("services.{key}.ports.[].host_ip: invalid ip address: {text}");
-                return Err(fault(ip.at.as_ref(), message));
+                return Err(hinted(ip.at.as_ref(), message, "write an address of this machine: `127.0.0.1`"));
             }
         }
         Ok(())
@@ -111,7 +112,7 @@ fn check_requests(path: &str, list: Option<&Node>) -> Checked<()> {
     for request in list.and_then(Node::as_list).unwrap_or_default() {
         if request.get("count").is_some() && request.get("device_ids").is_some() {
             let message = format!("{path}.[]: \"count\" and \"device_ids\" attributes are exclusive");
-            return Err(fault(request.at.as_ref(), message));
+            return Err(hinted(request.at.as_ref(), message, "leave one of them out"));
         }
     }
     Ok(())
@@ -126,10 +127,12 @@ fn one_source(path: &str, node: &Node, map: &Map, keys: &[&str]) -> Checked<()> 
     let set = keys.iter().filter(|key| map.contains(key)).count();
     let list = keys.join("|");
     if set > 1 {
-        return Err(fault(node.at.as_ref(), format!("{path}: {list} attributes are mutually exclusive")));
+        let message = format!("{path}: {list} attributes are mutually exclusive");
+        return Err(hinted(node.at.as_ref(), message, "leave all but one out"));
     }
     if set == 0 && !map.contains("driver") && !map.contains("external") {
-        return Err(fault(node.at.as_ref(), format!("{path}: one of {list} must be set")));
+        let message = format!("{path}: one of {list} must be set");
+        return Err(hinted(node.at.as_ref(), message, "say where its content comes from: `file: PATH`"));
     }
     Ok(())
 }

@@ -290,10 +290,10 @@ fn find_files(
     let start =
         request.project_directory.as_ref().map_or_else(|| current.clone(), |dir| absolute(current, dir));
     for folder in start.ancestors() {
-        let first = pick(folder, NAMES, files, warnings)?;
+        let first = pick(folder, NAMES, "config", files, warnings)?;
         let Some(first) = first else { continue };
         let mut found = vec![first];
-        found.extend(pick(folder, OVERRIDES, files, warnings)?);
+        found.extend(pick(folder, OVERRIDES, "override", files, warnings)?);
         return Ok(Project { files: found, ..Project::default() });
     }
     Err(Box::new(
@@ -307,6 +307,7 @@ fn find_files(
 fn pick(
     folder: &Path,
     names: &[&str],
+    kind: &str,
     files: Files<'_>,
     warnings: &mut Vec<Diagnostic>,
 ) -> Loads<Option<PathBuf>> {
@@ -321,7 +322,7 @@ fn pick(
     if let [first, _, ..] = there.as_slice() {
         let list: Vec<String> = there.iter().map(|path| path.display().to_string()).collect();
         let list = list.join(", ");
-        warnings.push(remark(None, format!("Found multiple config files with supported names: {list}")));
+        warnings.push(remark(None, format!("Found multiple {kind} files with supported names: {list}")));
         warnings.push(remark(None, format!("Using {}", first.display())));
     }
     Ok(there.into_iter().next())

@@ -24,6 +24,9 @@ pub(crate) struct EnvFile {
 
 type Read<T> = Result<T, Box<Diagnostic>>;
 
+/// What a line with a variable looks like.
+const NAMES: &str = "write `NAME=VALUE`; a name has letters, digits, `_`, `.`, `-`, `[` and `]`";
+
 /// Reads an env file; `lookup` answers before the file's own keys do, `earlier` files behind them.
 pub(crate) fn parse(
     source: &Arc<Source>,
@@ -58,10 +61,12 @@ pub(crate) fn parse_raw(source: &Arc<Source>, lookup: &dyn Fn(&str) -> Option<St
             None => (line, None),
         };
         if name.is_empty() {
-            return Err(error(format!("no variable name on line '{line}'")));
+            let error = error(format!("no variable name on line '{line}'"));
+            return Err(Box::new(error.with_help("write `NAME=VALUE`")));
         }
         if name.contains(char::is_whitespace) {
-            return Err(error(format!("variable '{name}' contains whitespaces")));
+            let error = error(format!("variable '{name}' contains whitespaces"));
+            return Err(Box::new(error.with_help("a name has no blanks, also none before `=`")));
         }
         let origin = Origin::EnvFile(Location { source: Arc::clone(source), span });
         match value.map(str::to_owned).or_else(|| lookup(name)) {
@@ -137,10 +142,9 @@ impl<'a> Parser<'a> {
                 c if c.is_alphanumeric() || is_blank(c) => {}
                 c => {
                     let span = Span::new(start + at, start + at + c.len_utf8());
-                    return Err(self.error(
-                        span,
-                        &format!("unexpected character {:?} in variable name {line:?}", c.to_string()),
-                    ));
+                    let message =
+                        format!("unexpected character {:?} in variable name {line:?}", c.to_string());
+                    return Err(Box::new(self.error(span, &message).with_help(NAMES)));
                 }
             }
         }
@@ -148,7 +152,7 @@ impl<'a> Parser<'a> {
         let key = self.rest()[..length].trim_end();
         let span = Span::new(start, start + key.len());
         if key.contains(' ') {
-            return Err(self.error(span, "key cannot contain a space"));
+            return Err(Box::new(self.error(span, "key cannot contain a space").with_help(NAMES)));
         }
         let origin = Origin::EnvFile(Location { source: Arc::clone(self.source), span });
         self.at = start + length;
@@ -198,7 +202,9 @@ impl<'a> Parser<'a> {
             text.push(c);
         }
         let line = self.rest().lines().next().unwrap_or_default();
-        Err(self.error(Span::new(start, start + line.len()), &format!("unterminated quoted value {line}")))
+        let span = Span::new(start, start + line.len());
+        let help = "close the quote; a value that has one in it stands in the other kind of quotes";
+        Err(Box::new(self.error(span, &format!("unterminated quoted value {line}")).with_help(help)))
     }
 
     fn expand(&mut self, text: &str, span: Span) -> Read<String> {
@@ -208,7 +214,10 @@ impl<'a> Parser<'a> {
             unset: &mut self.file.unset,
         };
         let filled = template::substitute(text, &mut variables).map_err(|error| match error {
-            TemplateError::Invalid => self.error(span, &format!("Invalid template: {text:?}")),
+            TemplateError::Invalid => {
+                let help = "a sign of dollar that means itself is written twice, or stands in single quotes";
+                Box::new(self.error(span, &format!("Invalid template: {text:?}")).with_help(help))
+            }
             TemplateError::Long => self.error(span, &template::too_long()),
             TemplateError::Required { name, message } => self.error(span, &required(&name, &message)),
         })?;

@@ -9,7 +9,7 @@ use super::discover::{absolute, warn_of_unset};
 use super::dotenv;
 use super::elsewhere::Elsewhere;
 use super::environment::Environment;
-use super::fault::fault;
+use super::fault::{fault, hinted};
 use super::interpolate::Use;
 use super::request::{Answer, Files, Loads, Question};
 use super::yaml::{Map, Node, Value};
@@ -135,7 +135,7 @@ impl Reading<'_> {
                 Some("raw") => dotenv::parse_raw(source, &lookup),
                 Some(other) => {
                     let message = format!("unsupported env_file format {other:?}");
-                    return Err(fault(at.as_ref(), message).into());
+                    return Err(hinted(at.as_ref(), message, "write `raw`, or leave the key out").into());
                 }
             };
             let read = read.map_err(|mut error| {

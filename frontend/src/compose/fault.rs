@@ -20,6 +20,17 @@ pub(crate) fn fault(at: Option<&Location>, message: impl Into<String>) -> Box<Di
     })
 }
 
+/// Makes an error that tells what to do about it.
+pub(crate) fn hinted(
+    at: Option<&Location>,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) -> Box<Diagnostic> {
+    let mut error = fault(at, message);
+    error.help = Some(help.into());
+    error
+}
+
 /// Makes a warning about a place, or about none.
 pub(crate) fn remark(at: Option<&Location>, message: impl Into<String>) -> Diagnostic {
     let mut remark = *fault(at, message);

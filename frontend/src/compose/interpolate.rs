@@ -9,7 +9,7 @@ use rbuild_model::span::{Diagnostic, Location};
 use super::bounds::Bounds;
 use super::dotenv::required;
 use super::environment::Environment;
-use super::fault::{Checked, fault, remark};
+use super::fault::{Checked, fault, hinted, remark};
 use super::path::Path;
 use super::schema::{Cast, Field};
 use super::template::{self, TemplateError, Variables};
@@ -114,9 +114,10 @@ impl Interpolation<'_> {
                 ),
             )),
             Err(TemplateError::Long) => Err(fault(at, format!("{path}: {}", template::too_long()))),
-            Err(TemplateError::Required { name, message }) => Err(fault(
+            Err(TemplateError::Required { name, message }) => Err(hinted(
                 at,
                 format!("error while interpolating {}: {}", path.pattern(), required(&name, &message)),
+                format!("set `{name}` in the environment, in `.env`, or in a file given with `--env-file`"),
             )),
         }
     }
@@ -124,7 +125,14 @@ impl Interpolation<'_> {
     fn cast(&mut self, text: &str, cast: Cast, path: &Path, at: Option<&Location>) -> Checked<Value> {
         let failed = |why: String| {
             let path = path.pattern();
-            fault(at, format!("error while interpolating {path}: failed to cast to expected type: {why}"))
+            let message = format!("error while interpolating {path}: failed to cast to expected type: {why}");
+            let wanted = match cast {
+                Cast::No => "a text",
+                Cast::Int => "a whole number, in decimal",
+                Cast::Float => "a number, in decimal",
+                Cast::Bool => "`true` or `false`",
+            };
+            hinted(at, message, format!("what comes of it has to be {wanted}"))
         };
         match cast {
             Cast::No => Ok(Value::String(text.to_owned())),

@@ -17,7 +17,7 @@ use super::bounds::Bounds;
 use super::discover;
 use super::elsewhere::Elsewhere;
 use super::environment::Environment;
-use super::fault::{Checked, fault, remark};
+use super::fault::{Checked, fault, hinted, remark};
 use super::interpolate::{Interpolation, Use};
 use super::long::{Speller, Strictness};
 use super::merge::{Marks, merge};
@@ -111,7 +111,8 @@ impl Layers<'_> {
 
     fn check_top(&self, document: &Node) -> Checked<()> {
         let Some(map) = document.as_map() else {
-            return Err(fault(document.at.as_ref(), "top-level object must be a mapping"));
+            let help = "a file begins with `services:`, and has below it what is to run";
+            return Err(hinted(document.at.as_ref(), "top-level object must be a mapping", help));
         };
         let Some(services) = map.get("services") else { return Ok(()) };
         let at = |node: &Node, map: &Map, key: &str| node.at.clone().or_else(|| map.key_at(key).cloned());
@@ -122,13 +123,18 @@ impl Layers<'_> {
                     let is_fine = service.as_map().is_some() || service.is_null();
                     if !is_fine && service.mark == super::yaml::Mark::Merge {
                         let message = format!("services.{name} must be a mapping");
-                        return Err(fault(at(service, services, name).as_ref(), message));
+                        return Err(hinted(
+                            at(service, services, name).as_ref(),
+                            message,
+                            "write `KEY: VALUE` lines below it",
+                        ));
                     }
                 }
                 Ok(())
             }
             None if services.mark == super::yaml::Mark::Merge => {
-                Err(fault(at(services, map, "services").as_ref(), "services must be a mapping"))
+                let help = "write the names of services below it, and below each what it is";
+                Err(hinted(at(services, map, "services").as_ref(), "services must be a mapping", help))
             }
             None => Ok(()),
         }
@@ -255,6 +261,11 @@ fn wrong(node: &Node, message: impl Into<String>) -> Stop {
     fault(node.at.as_ref(), message).into()
 }
 
+/// Makes an error that stops loading, and tells what to do about it.
+fn wrong_with(node: &Node, message: impl Into<String>, help: impl Into<String>) -> Stop {
+    hinted(node.at.as_ref(), message, help).into()
+}
+
 impl Layers<'_> {
     /// Returns the name that the files give the project: that of the last one which gives one.
     pub(crate) fn written_name(&mut self, found: &discover::Found) -> Loads<Option<String>> {
@@ -275,7 +286,7 @@ impl Layers<'_> {
                 let Some(node) = document.get("name").filter(|node| !node.is_null()) else { continue };
                 let mut node = node.clone();
                 if node.as_str().is_none() {
-                    return Err(wrong(&node, "name must be a string"));
+                    return Err(wrong_with(&node, "name must be a string", "put it in quotes"));
                 }
                 if !self.request.skip.interpolation {
                     let mut interpolation = Interpolation {

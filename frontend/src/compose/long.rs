@@ -3,13 +3,19 @@
 use rbuild_model::span::{Diagnostic, Location};
 
 use super::bounds::Bounds;
-use super::fault::{Checked, fault, remark};
+use super::fault::{Checked, fault, hinted, remark};
 use super::merge::{keyed, started};
 use super::path::Path;
 use super::schema::{Field, Long};
 use super::values::{mount, port};
 use super::yaml::{Map, Node, Value};
 use crate::path::clean;
+
+/// How mounts are written in one line.
+pub(crate) const MOUNTS: &str = "a mount is `TARGET`, `SOURCE:TARGET` or `SOURCE:TARGET:OPTIONS`";
+/// How ports are written in one line.
+const PORTS: &str = "a port is `CONTAINER`, `HOST:CONTAINER` or `ADDRESS:HOST:CONTAINER`: numbers from 1 to 65535, or as many \
+                     in a row (`90-99`), with `/udp` behind them or without, and IPv6 in brackets";
 
 /// Whether variables were filled in, so that what is not understood is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +102,7 @@ impl Speller<'_> {
         let short = match mount::parse(text) {
             Ok(short) => short,
             Err(_) if self.strictness == Strictness::Lenient => return Ok(None),
-            Err(error) => return Err(fault(at.as_ref(), error)),
+            Err(error) => return Err(hinted(at.as_ref(), error, MOUNTS)),
         };
         let bind = short.is_bind();
         let mut map = Map::default();
@@ -142,15 +148,15 @@ impl Speller<'_> {
                     continue;
                 }
                 Value::Float(_) => {
-                    let message = "a port is no number with a fraction: write it in quotes";
-                    return Err(fault(node.at.as_ref(), message));
+                    let shown = node.scalar().unwrap_or_default();
+                    return Err(hinted(node.at.as_ref(), format!("Invalid containerPort: {shown}"), PORTS));
                 }
                 scalar => scalar.scalar().unwrap_or_default(),
             };
             let parsed = match port::parse(&spec) {
                 Ok(parsed) => parsed,
                 Err(_) if self.strictness == Strictness::Lenient => return Ok(None),
-                Err(error) => return Err(fault(node.at.as_ref(), error)),
+                Err(error) => return Err(hinted(node.at.as_ref(), error, PORTS)),
             };
             self.bounds.nodes(parsed.len() * 6, node.at.as_ref())?;
             for port in parsed {
@@ -181,9 +187,10 @@ impl Speller<'_> {
         let message = format!("{path}: external.name is deprecated. Please set name and external: true");
         self.warnings.push(remark(external.at.as_ref(), message));
         match map.get("name") {
-            Some(known) if !known.same(name) => Err(fault(
+            Some(known) if !known.same(name) => Err(hinted(
                 name.at.as_ref(),
                 format!("{path}: name and external.name conflict; only use name"),
+                "write `external: true`",
             )),
             Some(_) => Ok(()),
             None => {
@@ -231,10 +238,8 @@ fn key_values(list: &[Node], path: &Path) -> Checked<Value> {
     for node in list {
         let text = node.scalar().unwrap_or_default();
         let Some((key, value)) = text.split_once('=') else {
-            return Err(fault(
-                node.at.as_ref(),
-                format!("{}: invalid value {text}, expected key=value", path.pattern()),
-            ));
+            let message = format!("{}: invalid value {text}, expected key=value", path.pattern());
+            return Err(hinted(node.at.as_ref(), message, format!("write `{text}=VALUE`")));
         };
         map.insert(key.to_owned(), node.at.clone(), Node::text(value, node));
     }
@@ -268,7 +273,8 @@ fn device(text: &str, at: &Option<Location>) -> Checked<Value> {
         [source, target, permissions] => (*source, *target, *permissions),
         _ => {
             let message = format!("confusing device mapping, please use long syntax: {text}");
-            return Err(fault(at.as_ref(), message));
+            let help = "a device is `SOURCE`, `SOURCE:TARGET` or `SOURCE:TARGET:PERMISSIONS`";
+            return Err(hinted(at.as_ref(), message, help));
         }
     };
     Ok(map_of(at, &[("source", source), ("target", target), ("permissions", permissions)]))

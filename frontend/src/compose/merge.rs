@@ -4,7 +4,7 @@
 //! is there. Keys whose table says otherwise have rules of their own. A node marked `!reset` takes away what is there, one
 //! marked `!override` takes its place.
 
-use super::fault::{Checked, fault};
+use super::fault::{Checked, hinted};
 use super::path::Path;
 use super::schema::{Field, Merge};
 use super::yaml::{Map, Mark, Node, Value};
@@ -63,7 +63,11 @@ fn merge_node(
         Merge::Deep | Merge::Build | Merge::DependsOn | Merge::Keyed => {}
     }
     let (base, over) = (mapped(base, rule), mapped(over, rule));
-    let different = |over: &Node| Err(fault(over.at.as_ref(), format!("cannot override {}", path.pattern())));
+    let different = |over: &Node| {
+        let message = format!("cannot override {}", path.pattern());
+        let help = "write it in the form that it has before, or put `!override` in front of it";
+        Err(hinted(over.at.as_ref(), message, help))
+    };
     match (base.value, over.value) {
         (Value::Map(mut map), Value::Map(other)) => {
             let kind = Node::new(Value::Map(Map::default()), None);
@@ -133,7 +137,7 @@ fn flat(node: &Node, rule: Merge, path: &Path) -> Checked<()> {
         let is_list = value.as_list().is_some();
         if value.as_map().is_some() || (is_list && rule != Merge::Hosts) {
             let message = format!("{} must be a boolean, null, number or string", path.key(key));
-            return Err(fault(value.at.as_ref(), message));
+            return Err(hinted(value.at.as_ref(), message, "write one value"));
         }
     }
     Ok(())

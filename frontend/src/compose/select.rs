@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fault::{Checked, fault};
+use super::fault::{Checked, hinted};
 use super::yaml::{Map, Node, Value};
 
 /// Services, parted.
@@ -51,10 +51,11 @@ pub(crate) fn by_names(parted: &mut Parted, named: &[String]) -> Checked<()> {
     let mut open: Vec<String> = named.to_vec();
     for name in named {
         if !parted.services.contains(name) {
-            let near = rbuild_model::span::nearest(name, parted.services.keys());
-            let mut error = fault(None, format!("no such service: {name}"));
-            error.help = near.map(|near| format!("did you mean `{near}`?"));
-            return Err(error);
+            let help = match rbuild_model::span::nearest(name, parted.services.keys()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`rbuild compose config --services` lists them".to_owned(),
+            };
+            return Err(hinted(None, format!("no such service: {name}"), help));
         }
     }
     while let Some(name) = open.pop() {

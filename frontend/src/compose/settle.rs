@@ -2,12 +2,22 @@
 
 mod collections;
 
-use super::fault::{Checked, fault};
+use super::fault::{Checked, fault, hinted};
 use super::path::Path;
 use super::schema::{Field, Form, PROJECT, Section, Shape};
 use super::values::{amount, words};
 use super::yaml::{Document, Map, Node, Value, natural};
 use crate::go;
+
+/// How sizes are written.
+const SIZES: &str = "a size is a number, with a unit or without: `64m`, `1.5g`";
+/// How durations are written.
+const DURATIONS: &str = "a duration is made of numbers with units: `90s`, `1m30s`";
+/// How modes are written.
+const MODES: &str = "a mode is octal: 0440, or \"0440\" in quotes";
+/// What to do about a command that cannot be split.
+const COMMANDS: &str = "close quotes and brackets, put a backslash before those that mean nothing, or write a list, of which \
+                        nothing is read into: `[\"sh\", \"-c\", \"…\"]`";
 
 /// Which format a document is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +185,9 @@ fn command(node: &Node, form: Form, format: Format) -> Checked<Option<Document>>
             let always = form == Form::Command && format == Format::Json;
             return Ok(always.then(nothing));
         }
-        Value::String(line) => words::split(line).map_err(|error| fault(node.at.as_ref(), error))?.words,
+        Value::String(line) => {
+            words::split(line).map_err(|error| hinted(node.at.as_ref(), error, COMMANDS))?.words
+        }
         Value::List(list) => list.iter().map(|node| node.scalar().unwrap_or_default()).collect(),
         other => other.scalar().into_iter().collect(),
     };
@@ -184,7 +196,8 @@ fn command(node: &Node, form: Form, format: Format) -> Checked<Option<Document>>
 
 fn unfit(node: &Node, path: &Path, wanted: &str) -> Box<rbuild_model::span::Diagnostic> {
     let shown = node.scalar().unwrap_or_else(|| "a collection".to_owned());
-    fault(node.at.as_ref(), format!("{path}: {shown:?} is not {wanted}"))
+    let help = format!("write {wanted}, without quotes");
+    hinted(node.at.as_ref(), format!("{path}: {shown:?} is not {wanted}"), help)
 }
 
 fn flag(node: &Node, path: &Path) -> Checked<bool> {
@@ -199,6 +212,7 @@ fn flag(node: &Node, path: &Path) -> Checked<bool> {
 fn int(node: &Node, path: &Path) -> Checked<i64> {
     match &node.value {
         Value::Int(number) => Ok(*number),
+        Value::Wide(_) => Err(unfit(node, path, "a number below 2^63")),
         Value::Float(number) if number.abs() < 9e15 => Ok(number.trunc() as i64),
         Value::String(text) => text.trim().parse().map_err(|_| unfit(node, path, "a whole number")),
         _ => Err(unfit(node, path, "a whole number")),
@@ -224,16 +238,16 @@ fn bytes(node: &Node) -> Checked<i64> {
         Value::Float(number) => Ok(number.trunc() as i64),
         Value::String(text) => match text.strip_prefix('-').map(str::parse::<i64>) {
             Some(Ok(number)) => Ok(-number),
-            _ => amount::bytes(text).map_err(|error| fault(node.at.as_ref(), error)),
+            _ => amount::bytes(text).map_err(|error| hinted(node.at.as_ref(), error, SIZES)),
         },
-        _ => Err(fault(node.at.as_ref(), "invalid size")),
+        _ => Err(hinted(node.at.as_ref(), "invalid size", SIZES)),
     }
 }
 
 fn duration(node: &Node) -> Checked<i64> {
     match node.as_str() {
-        Some(text) => amount::duration(text).map_err(|error| fault(node.at.as_ref(), error)),
-        None => Err(fault(node.at.as_ref(), "a duration needs a unit")),
+        Some(text) => amount::duration(text).map_err(|error| hinted(node.at.as_ref(), error, DURATIONS)),
+        None => Err(hinted(node.at.as_ref(), "a duration needs a unit", DURATIONS)),
     }
 }
 
@@ -241,8 +255,8 @@ fn mode(node: &Node) -> Checked<String> {
     let mode = match &node.value {
         Value::Int(mode) => *mode,
         Value::String(text) => i64::from_str_radix(text, 8)
-            .map_err(|_| fault(node.at.as_ref(), format!("{text:?} is not a file mode in octal")))?,
-        _ => return Err(fault(node.at.as_ref(), "a file mode is a whole number in octal")),
+            .map_err(|_| hinted(node.at.as_ref(), format!("{text:?} is not a file mode in octal"), MODES))?,
+        _ => return Err(hinted(node.at.as_ref(), "a file mode is a whole number in octal", MODES)),
     };
     Ok(format!("0{mode:o}"))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::fault::{Checked, fault};
+use super::fault::{Checked, hinted};
+use super::long::MOUNTS;
 use super::path::Path;
 use super::schema::{Field, Unique};
 use super::values::mount;
@@ -61,7 +62,7 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
         Unique::Port if is_map => {
             let Some(target) = text("target").filter(|target| target != "0") else {
                 let message = format!("service ports {} is missing a target port", path.bracketed());
-                return Err(fault(item.at.as_ref(), message));
+                return Err(hinted(item.at.as_ref(), message, "write the container's port: `target: 80`"));
             };
             let host = text("host_ip").unwrap_or_else(|| "0.0.0.0".to_owned());
             let published = text("published").unwrap_or_default();
@@ -72,13 +73,14 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
         Unique::Mount if is_map => {
             let Some(target) = text("target") else {
                 let message = format!("service volume {} is missing a mount target", path.bracketed());
-                return Err(fault(item.at.as_ref(), message));
+                return Err(hinted(item.at.as_ref(), message, "say where in the container: `target: /PATH`"));
             };
             Some(target)
         }
         Unique::Mount => match item.as_str() {
             Some(short) if !short.contains('$') => {
-                let mount = mount::parse(short).map_err(|error| fault(item.at.as_ref(), error))?;
+                let mount = mount::parse(short);
+                let mount = mount.map_err(|error| hinted(item.at.as_ref(), error, MOUNTS))?;
                 Some(clean(&mount.target))
             }
             _ => item.scalar(),
@@ -86,7 +88,7 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
         Unique::Device if is_map => {
             let Some(target) = text("target") else {
                 let message = format!("service device {} is missing a mount target", path.bracketed());
-                return Err(fault(item.at.as_ref(), message));
+                return Err(hinted(item.at.as_ref(), message, "say where in the container: `target: /PATH`"));
             };
             Some(target).filter(|target| !target.is_empty()).or_else(|| text("source"))
         }
@@ -103,7 +105,7 @@ fn key(item: &Node, unique: Unique, path: &Path) -> Checked<Option<String>> {
             Some(path) => Some(path),
             None => {
                 let message = format!("environment path attribute {} is missing", path.bracketed());
-                return Err(fault(item.at.as_ref(), message));
+                return Err(hinted(item.at.as_ref(), message, "write `path: FILE`"));
             }
         },
         Unique::EnvFile => item.scalar(),

@@ -35,12 +35,64 @@ pub(crate) fn validate_at(node: &Node, field: &'static Field, path: &Path) -> Ch
 
 struct Finding {
     depth: usize,
+    /// Whether it says that a value is of another kind.
+    of_kind: bool,
     diagnostic: Box<Diagnostic>,
 }
 
 fn report(findings: &mut Vec<Finding>, path: &Path, at: Option<&Location>, message: &str) {
     let message = format!("{path} {message}").trim_start().to_owned();
-    findings.push(Finding { depth: path.depth(), diagnostic: fault(at, message) });
+    findings.push(Finding { depth: path.depth(), of_kind: false, diagnostic: fault(at, message) });
+}
+
+/// Tells what to do about the last finding.
+fn help(findings: &mut [Finding], help: impl Into<String>) {
+    if let Some(last) = findings.last_mut() {
+        last.diagnostic.help = Some(help.into());
+    }
+}
+
+/// Reports a value of another kind than those that its key takes, and tells what to write.
+fn unfit(findings: &mut Vec<Finding>, path: &Path, at: Option<&Location>, kinds: &[Kind], value: &Value) {
+    report(findings, path, at, &must_be(kinds));
+    help(findings, instead(kinds, value));
+    if let Some(last) = findings.last_mut() {
+        last.of_kind = true;
+    }
+}
+
+/// Returns what to write in place of a value of the wrong kind.
+fn instead(kinds: &[Kind], value: &Value) -> String {
+    let takes = |kind| kinds.contains(&kind);
+    match value {
+        Value::Null if takes(Kind::Mapping) => {
+            "write `KEY: VALUE` on lines of their own below it, or leave the key out".to_owned()
+        }
+        Value::Null => "write a value behind it, or leave the key out".to_owned(),
+        Value::Map(_) if takes(Kind::String) => {
+            "a colon and a blank make it a mapping: put a text in quotes, and write `KEY=VALUE` in a list"
+                .to_owned()
+        }
+        Value::Map(_) if takes(Kind::Array) => "begin each of its lines with `- `".to_owned(),
+        Value::List(_) if takes(Kind::Mapping) => {
+            "write `KEY: VALUE` lines, without `- ` before them".to_owned()
+        }
+        Value::Map(_) | Value::List(_) => "write one value".to_owned(),
+        scalar => {
+            let shown = scalar.scalar().unwrap_or_default();
+            match () {
+                () if takes(Kind::String) => format!("put it in quotes: {shown:?}"),
+                () if takes(Kind::Array) => {
+                    format!("write a list: `[{shown}]`, or `- {shown}` on a line below")
+                }
+                () if takes(Kind::Mapping) => "write `KEY: VALUE` on lines of their own below it".to_owned(),
+                () if takes(Kind::Boolean) => "write `true` or `false`".to_owned(),
+                () if takes(Kind::Number) => "write a number".to_owned(),
+                () if takes(Kind::Integer) => "write a whole number".to_owned(),
+                () => "leave it out".to_owned(),
+            }
+        }
+    }
 }
 
 /// Checks one value; `near` is where its key stands, for values that stand nowhere.
@@ -49,13 +101,13 @@ fn check(node: &Node, near: Option<&Location>, shape: &Shape, path: &Path, findi
     match shape {
         Shape::Kinds(kinds) | Shape::Natural(kinds) => {
             if !kinds.iter().any(|kind| kind.is(&node.value)) {
-                report(findings, path, at, &must_be(kinds));
+                unfit(findings, path, at, kinds, &node.value);
             } else if matches!(shape, Shape::Natural(_)) && matches!(node.value, Value::Int(..0)) {
                 report(findings, path, at, "must be greater than or equal to 0");
             }
         }
         Shape::Range(least, most) => match &node.value {
-            value if !Kind::Integer.is(value) => report(findings, path, at, &must_be(&[Kind::Integer])),
+            value if !Kind::Integer.is(value) => unfit(findings, path, at, &[Kind::Integer], value),
             Value::Int(number) if number < least => {
                 report(findings, path, at, &format!("must be greater than or equal to {least}"));
             }
@@ -66,7 +118,7 @@ fn check(node: &Node, near: Option<&Location>, shape: &Shape, path: &Path, findi
             _ => {}
         },
         Shape::Words(words) => match node.as_str() {
-            None => report(findings, path, at, &must_be(&[Kind::String])),
+            None => unfit(findings, path, at, &[Kind::String], &node.value),
             Some(word) if !words.contains(&word) => {
                 let list: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
                 report(findings, path, at, &format!("value must be one of {}", list.join(", ")));
@@ -75,20 +127,21 @@ fn check(node: &Node, near: Option<&Location>, shape: &Shape, path: &Path, findi
             Some(_) => {}
         },
         Shape::Pattern(is_right, pattern) => match node.as_str() {
-            None => report(findings, path, at, &must_be(&[Kind::String])),
+            None => unfit(findings, path, at, &[Kind::String], &node.value),
             Some(text) if !is_right(text) => {
                 report(findings, path, at, &format!("'{text}' does not match pattern '{pattern}'"));
             }
             Some(_) => {}
         },
         Shape::List(item, repeats) => match node.as_list() {
-            None => report(findings, path, at, &must_be(&[Kind::Array])),
+            None => unfit(findings, path, at, &[Kind::Array], &node.value),
             Some(list) => {
                 if *repeats == Repeats::Refused
                     && let Some((a, b)) = equal_items(list)
                 {
                     let second = list[b].at.as_ref().or(at);
                     report(findings, path, second, &format!("items at {a} and {b} are equal"));
+                    help(findings, "leave one of them out");
                 }
                 for (index, node) in list.iter().enumerate() {
                     check(node, at, &item.shape, &path.item(index), findings);
@@ -140,19 +193,23 @@ fn check_section(
     let Some(map) = node.as_map() else {
         if !section.or.iter().any(|kind| kind.is(&node.value)) {
             let kinds: Vec<Kind> = [Kind::Mapping].iter().chain(section.or).copied().collect();
-            report(findings, path, at, &must_be(&kinds));
+            unfit(findings, path, at, &kinds, &node.value);
         }
         return;
     };
     let missing: Vec<&str> = section.required.iter().filter(|key| !map.contains(key)).copied().collect();
     if !missing.is_empty() {
         report(findings, path, at, &missing_properties(&missing));
+        help(findings, format!("write `{}: …` below it", missing[0]));
     }
     for (key, child) in map.iter() {
         if let Some(field) = section.field(key) {
             check(child, map.key_at(key), &field.shape, &path.key(key), findings);
         } else if !(section.extensions && key.starts_with("x-")) {
             unknown(findings, path, map.key_at(key).or(at), key);
+            if section.extensions {
+                help(findings, "keys of one's own begin with `x-`");
+            }
             hint(findings, key, section.fields.iter().map(|field| field.name));
         }
     }
@@ -167,7 +224,7 @@ fn check_named(
     findings: &mut Vec<Finding>,
 ) {
     let Some(map) = node.as_map() else {
-        report(findings, path, at, &must_be(&[Kind::Mapping]));
+        unfit(findings, path, at, &[Kind::Mapping], &node.value);
         return;
     };
     for (key, child) in map.iter() {
@@ -182,6 +239,7 @@ fn check_named(
             check(child, map.key_at(key), &item.shape, &path.key(key), findings);
         } else if matches!(keys, Keys::Names | Keys::Any) {
             unknown(findings, path, map.key_at(key).or(at), key);
+            help(findings, "a name has letters, digits, `.`, `_` and `-`");
         }
     }
 }
@@ -203,12 +261,26 @@ fn check_alternatives(
         }
     }
     match fitting.as_slice() {
-        [] => findings.extend(all),
+        [] => {
+            help_of_another(&mut all);
+            findings.extend(all);
+        }
         [_] => {}
         many => {
             let list: Vec<String> = many.iter().map(ToString::to_string).collect();
             report(findings, path, at, &format!("oneOf failed, subschemas {} matched", list.join(", ")));
         }
+    }
+}
+
+/// Where a value is of a kind that another alternative takes, what helps is what that one lacks.
+fn help_of_another(findings: &mut [Finding]) {
+    let Some(deepest) = findings.iter().map(|finding| finding.depth).max() else { return };
+    let mut told = findings.iter_mut().filter(|finding| finding.depth == deepest);
+    let Some(first) = told.next().filter(|first| first.of_kind) else { return };
+    if let Some(other) = told.find(|other| !other.of_kind) {
+        let other = &other.diagnostic;
+        first.diagnostic.help = other.help.clone().or_else(|| Some(other.message.clone()));
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::request::Loads;
 use super::super::schema::{Field, PROJECT};
 use super::super::unique;
 use super::super::yaml::{Map, Node, Value, compose};
-use super::{Layers, Scope, relative_to, wrong};
+use super::{Layers, Scope, relative_to, wrong, wrong_with};
 
 /// A service on the way from one that extends to one that does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Layers<'_> {
         };
         let link = Link { file: file.to_owned(), service: name.to_owned() };
         if chain.contains(&link) {
-            return Err(wrong(&extends, circle(chain, &link)));
+            return Err(wrong_with(&extends, circle(chain, &link), "leave one of these `extends` out"));
         }
         if chain.len() >= bounds::CHAIN {
             return Err(wrong(&extends, bounds::too_deep("extends")));
@@ -70,13 +70,21 @@ impl Layers<'_> {
                 Some(wanted) => {
                     let file = map.get("file").filter(|file| !file.is_null());
                     if let Some(file) = file.filter(|file| file.as_str().is_none()) {
-                        return Err(wrong(file, format!("services.{name}.extends.file must be a string")));
+                        let message = format!("services.{name}.extends.file must be a string");
+                        return Err(wrong_with(file, message, "write the path of the file"));
                     }
                     (wanted.to_owned(), file.and_then(Node::as_str))
                 }
-                None => return Err(wrong(&extends, format!("extends.{name}.service is required"))),
+                None => {
+                    let message = format!("extends.{name}.service is required");
+                    return Err(wrong_with(&extends, message, "name the service: `service: NAME`"));
+                }
             },
-            _ => return Err(wrong(&extends, format!("services.{name}.extends must be a mapping or string"))),
+            _ => {
+                let message = format!("services.{name}.extends must be a mapping or string");
+                let help = "write the name of a service, or `service: NAME` and `file: FILE` below it";
+                return Err(wrong_with(&extends, message, help));
+            }
         };
         let shown = file.display();
         let mut base = match other {
@@ -84,7 +92,7 @@ impl Layers<'_> {
                 if !services.contains(&wanted) {
                     let message =
                         format!("cannot extend service {name:?} in {shown}: service {wanted:?} not found");
-                    return Err(wrong(&extends, message));
+                    return Err(wrong_with(&extends, message, meant(&wanted, services)));
                 }
                 self.extend(services, &wanted, file, scope, &chain)?;
                 services.get(&wanted).cloned()
@@ -102,7 +110,7 @@ impl Layers<'_> {
                     let message = format!(
                         "cannot extend service {name:?} in {shown}: service {wanted:?} not found in {other}"
                     );
-                    return Err(wrong(&extends, message));
+                    return Err(wrong_with(&extends, message, meant(&wanted, &others)));
                 }
                 self.extend(&mut others, &wanted, &path, scope, &chain)?;
                 others.remove(&wanted)
@@ -151,6 +159,19 @@ impl Layers<'_> {
                 extends,
                 format!("cannot extend service {name:?} in {}: no services section", path.display()),
             )),
+        }
+    }
+}
+
+/// Returns what may have been meant by a service that is not there.
+fn meant(wanted: &str, services: &Map) -> String {
+    match rbuild_model::span::nearest(wanted, services.keys()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if services.is_empty() => "there is no service in it".to_owned(),
+        None => {
+            let names: Vec<&str> = services.keys().take(8).collect();
+            let more = if services.len() > names.len() { ", …" } else { "" };
+            format!("there are: {}{more}", names.join(", "))
         }
     }
 }

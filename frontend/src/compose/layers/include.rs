@@ -11,7 +11,7 @@ use super::super::request::{Answer, Loads, Question};
 use super::super::schema::INCLUDED;
 use super::super::validate;
 use super::super::yaml::{Map, Node, Value};
-use super::{Layers, Scope, relative_to, wrong};
+use super::{Layers, Scope, relative_to, wrong, wrong_with};
 
 /// One entry of `include`.
 struct Included {
@@ -27,7 +27,7 @@ impl Layers<'_> {
         let entries = document.as_map_mut().and_then(|map| map.remove("include"));
         let Some(entries) = entries.filter(|node| !node.is_null()) else { return Ok(()) };
         let Some(list) = entries.as_list() else {
-            return Err(wrong(&entries, "`include` must be a list"));
+            return Err(wrong_with(&entries, "`include` must be a list", "write `- FILE` on lines below it"));
         };
         self.check_entries(list)?;
         let Some(map) = document.as_map_mut() else { return Ok(()) };
@@ -49,7 +49,7 @@ impl Layers<'_> {
                 let shown: Vec<String> =
                     scope.chain.iter().chain([main]).map(|path| path.display().to_string()).collect();
                 let message = format!("include cycle detected:\n{}", shown.join("\n include "));
-                return Err(wrong(entry, message));
+                return Err(wrong_with(entry, message, "leave one of these out"));
             }
             if scope.chain.len() > bounds::CHAIN {
                 return Err(wrong(entry, bounds::too_deep("include")));
@@ -106,7 +106,8 @@ impl Layers<'_> {
         let files: Vec<_> = files.iter().filter(|file| file.as_os_str() != "/dev/null").cloned().collect();
         for file in &files {
             if matches!(self.files.look(file)?, Answer::Missing) {
-                return Err(wrong(entry, format!("stat {}: no such file or directory", file.display())));
+                let message = format!("stat {}: no such file or directory", file.display());
+                return Err(wrong_with(entry, message, "`/dev/null` in its place stands for no file"));
             }
             if self.elsewhere.wrote(entry.at.as_ref()) {
                 self.elsewhere.add(file, self.files);
@@ -123,7 +124,8 @@ impl Layers<'_> {
             _ => entry,
         };
         let Some(paths) = texts(path).filter(|paths| !paths.is_empty()) else {
-            return Err(wrong(entry, "include entries are paths, or mappings with a `path`"));
+            let message = "include entries are paths, or mappings with a `path`";
+            return Err(wrong_with(entry, message, "write `path: FILE`"));
         };
         let below = |path: &str| absolute(&scope.directory, FilePath::new(path));
         let located = paths.iter().map(|name| self.located(name, path.at.as_ref(), scope));

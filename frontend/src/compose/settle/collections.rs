@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::fault::{Checked, fault};
+use super::super::fault::{Checked, fault, hinted};
 use super::super::path::Path;
 use super::super::yaml::{Document, Node, Value};
 use super::Format;
@@ -74,7 +74,8 @@ pub(super) fn env_map(node: &Node) -> Checked<Option<Document>> {
                 };
                 if key.ends_with(char::is_whitespace) {
                     let message = format!("environment variable {key} is declared with a trailing space");
-                    return Err(fault(node.at.as_ref(), message));
+                    let help = "leave the blank before `=` out";
+                    return Err(hinted(node.at.as_ref(), message, help));
                 }
                 entries.insert(key.to_owned(), value);
             }
@@ -85,12 +86,15 @@ pub(super) fn env_map(node: &Node) -> Checked<Option<Document>> {
     Ok(Some(Document::Map(entries.into_iter().map(|(key, value)| (key, document(value))).collect())))
 }
 
+/// How a line of `/etc/hosts` is written.
+const HOSTS: &str = "write `NAME=ADDRESS`";
+
 /// Names and addresses.
 pub(super) fn hosts(node: &Node) -> Checked<Option<Document>> {
     let mut lines = Vec::new();
     let mut add = |host: &str, addresses: &str, node: &Node| {
         if host.is_empty() || host.contains([':', '=']) {
-            return Err(fault(node.at.as_ref(), format!("bad host name '{host}'")));
+            return Err(hinted(node.at.as_ref(), format!("bad host name '{host}'"), HOSTS));
         }
         for address in addresses.split(',') {
             let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
@@ -106,7 +110,7 @@ pub(super) fn hosts(node: &Node) -> Checked<Option<Document>> {
                     Some((host, address)) => add(host, address, node)?,
                     None => {
                         let message = format!("invalid additional host, missing IP: {item}");
-                        return Err(fault(node.at.as_ref(), message));
+                        return Err(hinted(node.at.as_ref(), message, HOSTS));
                     }
                 }
             }

@@ -137,9 +137,19 @@ impl<'a> Composer<'a> {
         if let Some(name) = rest.strip_prefix('*').filter(|_| error.info().contains("unknown anchor")) {
             let end = name.find(|c: char| c.is_whitespace() || ",]}".contains(c)).unwrap_or(name.len());
             let message = format!("yaml: unknown anchor '{}' referenced", &name[..end]);
-            return Box::new(Diagnostic::error(self.source, Span::new(at, at + 1 + end), message));
+            let help = format!("an anchor stands before what names it: `&{}`", &name[..end]);
+            return Box::new(
+                Diagnostic::error(self.source, Span::new(at, at + 1 + end), message).with_help(help),
+            );
         }
-        Box::new(Diagnostic::error(self.source, Span::new(at, at + 1), format!("yaml: {}", error.info())))
+        let help = match error.info().contains("flow") {
+            true => "a bracket is not closed, or a comma is missing",
+            false => {
+                "what belongs together begins in one column; a text with `: `, ` #` or a quote in it stands in quotes"
+            }
+        };
+        let message = format!("yaml: {}", error.info());
+        Box::new(Diagnostic::error(self.source, Span::new(at, at + 1), message).with_help(help))
     }
 
     fn error(&self, span: Span, message: impl Into<String>) -> Box<Diagnostic> {
@@ -224,10 +234,9 @@ impl<'a> Composer<'a> {
     fn alias(&mut self, anchor: usize, span: Span) -> Composed<Node> {
         if let Some(ancestor) = self.open.get(&anchor) {
             let here = self.path.join(".");
-            return Err(self.error(
-                span,
-                format!("cycle detected: node at path {here} references node at path {ancestor}"),
-            ));
+            let message = format!("cycle detected: node at path {here} references node at path {ancestor}");
+            let error = Diagnostic::error(self.source, span, message);
+            return Err(Box::new(error.with_help("an alias cannot stand for what it is in")));
         }
         match self.anchors.get(&anchor) {
             Some((node, count)) => {
@@ -315,9 +324,10 @@ impl<'a> Composer<'a> {
                 );
                 let mut error =
                     Diagnostic::error(self.source, span, message).with_label(first, "first defined here");
-                if merges_here {
-                    error = error.with_help("merge several with one list: `<<: [*a, *b]`");
-                }
+                error = error.with_help(match merges_here {
+                    true => "merge several with one list: `<<: [*a, *b]`",
+                    false => "leave one of them out",
+                });
                 return Err(Box::new(error));
             }
             if merges_here {
@@ -383,7 +393,11 @@ impl<'a> Composer<'a> {
             Value::List(list) if list.iter().all(|node| node.as_map().is_some()) => {
                 list.iter().try_for_each(|node| self.merge(map, node, span))
             }
-            _ => Err(self.error(span, "yaml: map merge requires map or sequence of maps as the value")),
+            _ => {
+                let message = "yaml: map merge requires map or sequence of maps as the value";
+                let error = Diagnostic::error(self.source, span, message);
+                Err(Box::new(error.with_help("name mappings: `<<: *NAME`, or `<<: [*ONE, *TWO]`")))
+            }
         }
     }
 }
