@@ -173,6 +173,16 @@ impl AddressRange {
         self.first
     }
 
+    /// How many of an address's first bits all of it has in common.
+    pub fn prefix(self) -> u8 {
+        let common = match (self.first, self.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (u32::from(first) ^ u32::from(last)).leading_zeros(),
+            (IpAddr::V6(first), IpAddr::V6(last)) => (u128::from(first) ^ u128::from(last)).leading_zeros(),
+            _ => 0,
+        };
+        u8::try_from(common).unwrap_or(u8::MAX)
+    }
+
     /// Whether two ranges share an address. Those of different families never do.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -181,6 +191,12 @@ impl AddressRange {
     /// Whether an address lies in the range.
     pub fn contains(self, address: IpAddr) -> bool {
         (self.first..=self.last).contains(&address)
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix())
     }
 }
 

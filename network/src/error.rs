@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::address::AddressRange;
 use crate::driver::DriverKind;
 use crate::firewall::FirewallError;
 use crate::names::{EndpointId, IdError, NamesError, NetworkId};
@@ -95,10 +96,14 @@ pub enum Error {
     )]
     PoolsExhausted,
     /// The subnet that was asked for is in use.
-    #[error("the subnet {subnet} overlaps with a route or address of this host")]
+    #[error(
+        "the subnet {subnet} overlaps with {used}, where a route or address of this host leads (`ip route` lists them)"
+    )]
     SubnetInUse {
         /// What was asked for.
         subnet: String,
+        /// What is in its way.
+        used: AddressRange,
     },
     /// A part of the network lies elsewhere.
     #[error("invalid {what} {value}: the subnet {subnet} does not contain this address")]

@@ -460,7 +460,9 @@ fn subnets_in_use_are_stepped_over_and_refused_when_asked_for() {
         let network = driver.ensure(&scene.site, &spec("one")).unwrap();
         assert_eq!(four(&network).0.to_string(), "172.19.0.0/16");
         let taken = NetworkSpec { families: chosen("172.19.7.0/24"), ..spec("two") };
-        assert!(matches!(driver.ensure(&scene.site, &taken), Err(Error::SubnetInUse { .. })));
+        let refused = driver.ensure(&scene.site, &taken).unwrap_err().to_string();
+        let why = "the subnet 172.19.7.0/24 overlaps with 172.19.0.0/16, where a route or address of this host leads";
+        assert!(refused.starts_with(why), "{refused}");
         let gateway = NetworkSpec {
             families: chosen_with("10.77.0.0/24", Some(Ipv4Addr::new(10, 78, 0, 1))),
             ..spec("two")

@@ -130,9 +130,11 @@ fn outside(what: &'static str, value: impl ToString, subnet: impl ToString) -> E
 }
 
 fn free(subnet: AddressRange, in_use: &[AddressRange], text: impl FnOnce() -> String) -> Result<(), Error> {
-    match in_use.iter().any(|used| subnet.overlaps(*used)) {
-        true => Err(Error::SubnetInUse { subnet: text() }),
-        false => Ok(()),
+    // The widest says most: of a network of the host its addresses stand in the list as well.
+    let in_its_way = in_use.iter().filter(|used| subnet.overlaps(**used)).min_by_key(|used| used.prefix());
+    match in_its_way {
+        Some(used) => Err(Error::SubnetInUse { subnet: text(), used: *used }),
+        None => Ok(()),
     }
 }
 
