@@ -212,6 +212,19 @@ services:
     assert_eq!(built.stderr, lines);
 }
 
+/// Steps of a stage that `no_cache_filter` names are run each time.
+fn stages_without_a_cache(context: &TestContext) {
+    let filter = "name: filter\nservices: {one: {build: {context: ., target: run, no_cache_filter: run}}}\n";
+    context.write("filter.yaml", filter);
+    let printed = said(context, &["compose", "-f", "filter.yaml", "build", "--print"]);
+    assert!(printed.contains("\"no-cache-filter\": [\n        \"run\"\n      ]"), "{printed}");
+    for _ in 0..2 {
+        let built = context.rbuild(["compose", "-f", "filter.yaml", "build"]).run();
+        built.assert_success();
+        assert!(built.stderr.contains("RUN echo built") && !built.stderr.contains("CACHED"), "{built}");
+    }
+}
+
 #[test]
 fn images_are_built_for_registries_and_pinned() {
     let name = "images_are_built_for_registries_and_pinned";
@@ -240,16 +253,7 @@ services:
     let own = &file["target"]["own"];
     assert_eq!((&own["dockerfile-inline"], &own["tags"][0]), (&"FROM busybox".into(), &"pins-own".into()));
     assert_eq!(own["entitlements"], serde_json::json!(["device", "network.host"]));
-    // Steps of a stage that is named are run each time.
-    let filter = "name: filter\nservices: {one: {build: {context: ., target: run, no_cache_filter: run}}}\n";
-    context.write("filter.yaml", filter);
-    let printed = said(&context, &["compose", "-f", "filter.yaml", "build", "--print"]);
-    assert!(printed.contains("\"no-cache-filter\": [\n        \"run\"\n      ]"), "{printed}");
-    for _ in 0..2 {
-        let built = context.rbuild(["compose", "-f", "filter.yaml", "build"]).run();
-        built.assert_success();
-        assert!(built.stderr.contains("RUN echo built") && !built.stderr.contains("CACHED"), "{built}");
-    }
+    stages_without_a_cache(&context);
     let checked = said(&context, &["compose", "build", "--check", "app"]);
     assert!(checked.contains("WARNING: UndeclaredBuildArg"), "{checked}");
     let built = context.rbuild(["compose", "build", "--push"]).run();

@@ -139,7 +139,10 @@ fn implied(service: &Map) -> Vec<(String, Restart)> {
         service.get(key).and_then(Node::as_list).unwrap_or_default().iter().filter_map(Node::scalar).collect()
     };
     for link in texts("links") {
-        names.push((link.split(':').next().unwrap_or_default().to_owned(), Restart::With));
+        // One colon stands before an alias; with more of them, the whole is a name, which no service has.
+        let name =
+            link.split_once(':').filter(|(_, alias)| !alias.contains(':')).map(|(name, _)| name.to_owned());
+        names.push((name.unwrap_or(link), Restart::With));
     }
     for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
         let namespace = service.get(key).and_then(Node::as_str);
