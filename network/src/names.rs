@@ -37,6 +37,7 @@ const OLDEST_FORMAT: u32 = 1;
 /// The endings of the files' names.
 const WITH_IPV4: &str = "json";
 const WITHOUT_IPV4: &str = "six";
+const LOCK: &str = "lock";
 /// A file of ten thousand endpoints has about 3 MiB.
 const LARGEST_FILE: u64 = 16 << 20;
 
@@ -385,7 +386,7 @@ impl NetworkFile {
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.folder.join(format!("{}.lock", self.id))
+        self.folder.join(format!("{}.{LOCK}", self.id))
     }
 
     /// What it says now; nothing if the network is not set up.
@@ -395,6 +396,11 @@ impl NetworkFile {
             None => read(&without_ipv4),
             state => Ok(state),
         }
+    }
+
+    /// Whether the network is set up, as whoever changes it now leaves it.
+    pub fn is_set_up(&self) -> Result<bool, NamesError> {
+        self.update(|state| Ok(state.is_some()))
     }
 
     /// Whether somebody changes it now. Never waits.
@@ -437,7 +443,16 @@ impl NetworkFile {
     ) -> Result<T, E> {
         let before = self.read()?;
         let mut state = before.clone();
-        let value = change(&mut state)?;
+        let value = match change(&mut state) {
+            Ok(value) => value,
+            Err(error) => {
+                // Nothing came of it: no lock stays for what is not there.
+                if before.is_none() {
+                    let _ = lock.remove();
+                }
+                return Err(error);
+            }
+        };
         let [usual, without_ipv4] = self.paths();
         match &state {
             Some(state) if before.as_ref() != Some(state) => {
@@ -528,7 +543,7 @@ mod lasting;
 mod several;
 mod written;
 
-pub(crate) use several::{Records, Settled, Watched, known_of_endpoint, readable};
+pub(crate) use several::{Records, Settled, Watched, known_of_endpoint, readable, remove_lone_locks};
 pub use several::{all, of_endpoint};
 
 #[cfg(test)]

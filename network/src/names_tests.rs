@@ -192,6 +192,26 @@ fn a_file_is_replaced_as_a_whole_and_removed_with_its_lock() {
 }
 
 #[test]
+fn no_lock_stays_for_what_is_not_there() {
+    let runtime = tempfile::tempdir().unwrap();
+    let file = NetworkFile::new(runtime.path(), id("net"));
+    assert!(!file.is_set_up().unwrap());
+    let refused: Result<(), Error> = file.update(|_| Err(Error::PoolsExhausted));
+    assert!(refused.is_err());
+    let locks = || fs::read_dir(folder(runtime.path())).unwrap().count();
+    assert_eq!(locks(), 0, "neither a look nor a change that failed leaves one");
+    // As of killed processes; one of them is held, so by somebody who may be about to set the network up.
+    for name in ["net.lock", "other.lock"] {
+        fs::write(folder(runtime.path()).join(name), "").unwrap();
+    }
+    let kept = put(runtime.path(), &six_alone());
+    let held = Lock::take(&folder(runtime.path()).join("net.lock")).unwrap();
+    super::remove_lone_locks(runtime.path()).unwrap();
+    assert!(held.remove().is_ok() && kept.is_set_up().unwrap());
+    assert_eq!(locks(), 2, "the file of a network that is set up, and its lock");
+}
+
+#[test]
 fn changes_of_many_are_all_kept() {
     let runtime = tempfile::tempdir().unwrap();
     let file = NetworkFile::new(runtime.path(), id("net"));

@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::driver::NetworkDriver;
 use crate::drivers::bridge;
 use crate::error::Error;
 use crate::firewall;
@@ -57,6 +56,7 @@ fn reclaim_here(site: &Site) -> Result<Reclaimed, Error> {
             Err(error) => reclaimed.errors.push(error),
         }
     }
+    names::remove_lone_locks(&site.config().runtime)?;
     // A port without a record may be another process's endpoint in the making: its namespace's end takes it away, and it
     // is left alone.
     let _host = site.lock_host()?;
@@ -156,12 +156,9 @@ fn remove_unused_here(site: &Site, keep: &(dyn Fn(&NetworkId) -> bool + Sync)) -
     let mut reclaimed = reclaim_here(site)?;
     let _host = site.lock_host()?;
     for state in names::all(&site.config().runtime)? {
-        if keep(&state.id) {
-            continue;
-        }
-        match bridge::Bridge.remove(site, &state.id) {
-            Ok(()) => reclaimed.links += 1,
-            Err(Error::InUse { .. }) => {}
+        match bridge::remove_unless(site, &state.id, keep) {
+            Ok(true) => reclaimed.links += 1,
+            Ok(false) | Err(Error::InUse { .. }) => {}
             Err(error) => reclaimed.errors.push(error),
         }
     }

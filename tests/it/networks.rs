@@ -91,6 +91,76 @@ fn served(address: SocketAddr) -> Option<String> {
 }
 
 #[test]
+fn a_network_that_is_just_made_is_not_what_nobody_uses() {
+    in_a_network_of_its_own("a_network_that_is_just_made_is_not_what_nobody_uses", |context| {
+        std::thread::scope(|scope| {
+            let makers: Vec<_> = ["one", "two"]
+                .map(|maker| {
+                    scope.spawn(move || {
+                        for number in 0..8 {
+                            done(context, &["network", "create", &format!("{maker}-{number}")]);
+                        }
+                    })
+                })
+                .into();
+            // None of them bears the label, so nothing goes but what has no row.
+            while makers.iter().any(|maker| !maker.is_finished()) {
+                done(context, &["network", "prune", "-f", "--filter", "label=none"]);
+            }
+            makers.into_iter().for_each(|maker| maker.join().unwrap());
+        });
+        let bridges = links().into_iter().filter(|link| link.starts_with("rb")).count();
+        assert_eq!(bridges, 16, "each has its bridge still");
+        let ids = done(context, &["network", "ls", "-q", "--filter", "type=custom"]);
+        let mut inspect = vec!["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}"];
+        inspect.extend(ids.lines());
+        let subnets: BTreeSet<String> = done(context, &inspect).lines().map(str::to_owned).collect();
+        assert_eq!(subnets.len(), 16, "no two have one subnet");
+    });
+}
+
+#[test]
+fn a_subnet_that_nobody_asked_for_makes_way_for_who_has_it_now() {
+    in_a_network_of_its_own("a_subnet_that_nobody_asked_for_makes_way_for_who_has_it_now", |context| {
+        let run = |network: &str| ["run", "--rm", "--network", network, "busybox", "true"].map(str::to_owned);
+        let subnet = |network: &str| {
+            let format = "{{range .IPAM.Config}}{{.Subnet}}{{end}}";
+            done(context, &["network", "inspect", "-f", format, network]).trim().to_owned()
+        };
+        done(context, &["network", "create", "any"]);
+        done(context, &["network", "create", "--subnet", "10.77.0.0/16", "own"]);
+        let before = subnet("any");
+        // As after a reboot: the bridges are away, and somebody else was quicker.
+        for bridge in links().into_iter().filter(|link| link.starts_with("rb")) {
+            ip(&["link", "del", &bridge]);
+        }
+        let taken = before.replace(".0.0/16", ".0.9/16");
+        ip(&["link", "add", "quicker", "type", "bridge"]);
+        for address in [&*taken, "10.77.0.9/16"] {
+            ip(&["addr", "add", address, "dev", "quicker"]);
+        }
+        ip(&["link", "set", "quicker", "up"]);
+        done(context, &run("any").each_ref().map(String::as_str));
+        let after = subnet("any");
+        assert_ne!(after, before);
+        done(context, &run("any").each_ref().map(String::as_str));
+        assert_eq!(subnet("any"), after, "it stays with that one");
+        // Whoever asked for one gets that one or none.
+        let told = refused(context, &run("own").each_ref().map(String::as_str));
+        assert!(told.contains("the subnet 10.77.0.0/16 overlaps with"), "{told}");
+        ip(&["link", "del", "quicker"]);
+        done(context, &run("own").each_ref().map(String::as_str));
+        done(context, &["network", "rm", "any", "own"]);
+    });
+}
+
+/// Has `ip` do something that must succeed.
+#[track_caller]
+fn ip(arguments: &[&str]) {
+    assert!(Command::new("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
+}
+
+#[test]
 fn networks_are_made_listed_and_removed_as_dockers() {
     in_a_network_of_its_own("networks_are_made_listed_and_removed_as_dockers", |context| {
         let id = done(
@@ -160,7 +230,8 @@ fn networks_are_made_listed_and_removed_as_dockers() {
             assert_eq!(refused(context, arguments), said);
         }
         assert!(
-            refused(context, &["network", "create", "--subnet", "10.66.1.0/24", "x"]).contains("overlaps")
+            refused(context, &["network", "create", "--subnet", "10.66.1.0/24", "x"])
+                .contains("cannot create network x: its subnet 10.66.1.0/24 overlaps with that of network ")
         );
         let same = refused(context, &["network", "create", "-o", name, "x"]);
         assert!(same.ends_with("(two): networks have same bridge name"), "{same}");

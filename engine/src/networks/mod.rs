@@ -128,21 +128,30 @@ impl Networks {
 
     /// Makes a network.
     pub fn create(&self, request: &NetworkRequest) -> Result<Created, NetworksError> {
-        let (mut definition, spec) = defined(request, &self.list()?)?;
-        let name = definition.name.clone();
         let site = self.open_site()?;
-        let network = bridge().ensure(&site, &spec).map_err(NetworksError::link(&name))?;
-        fill_in(&mut definition, &network);
-        let added = self.store.write_synced(|rows| rows::insert(rows, &definition));
-        if !matches!(added, Ok(true)) {
-            // What is told is why there is no row; a bridge that stays is reclaimed.
-            let _ = bridge().remove(&site, &network.id);
+        loop {
+            let known = self.list()?;
+            let (mut definition, spec) = defined(request, &known)?;
+            apart(&definition, &known)?;
+            let network = bridge().ensure(&site, &spec).map_err(NetworksError::link(&definition.name))?;
+            fill_in(&mut definition, &network);
+            let added = self.store.write_synced(|rows| rows::insert(rows, &definition));
+            if !matches!(added, Ok(true)) {
+                // What is told is why there is no row; a bridge that stays is reclaimed.
+                let _ = bridge().remove(&site, &network.id);
+            }
+            if !added? {
+                return Err(NetworksError::Exists(definition.name));
+            }
+            if !NetworkFile::new(&self.site.runtime, network.id.clone()).is_set_up()? {
+                // Somebody who removes what is not used saw the bridge before the row. Its subnet is free for others since.
+                self.store.write_synced(|rows| rows::remove(rows, &definition.id))?;
+                continue;
+            }
+            self.tell("create", &definition, &[]);
+            let notes = network.warnings.iter().map(ToString::to_string).collect();
+            return Ok(Created { definition, notes });
         }
-        if !added? {
-            return Err(NetworksError::Exists(name.to_owned()));
-        }
-        self.tell("create", &definition, &[]);
-        Ok(Created { definition, notes: network.warnings.iter().map(ToString::to_string).collect() })
     }
 
     /// Lists all networks, the predefined ones first.
@@ -224,10 +233,12 @@ impl Networks {
             }
         }
         // Links that nobody knows, and the bridges of predefined networks that nobody is in.
-        let known: Vec<String> =
-            self.list()?.into_iter().filter(|one| !one.is_predefined()).map(|one| one.id).collect();
         let site = self.open_site()?;
-        let keep = |id: &NetworkId| known.iter().any(|known| known == id.as_str());
+        // Looked up when it is its turn: others make networks meanwhile. Who cannot tell keeps it.
+        let keep = |id: &NetworkId| {
+            let known = self.store.read(rows::all);
+            known.map_or(true, |known| known.iter().any(|one| !one.is_predefined() && one.id == id.as_str()))
+        };
         let reclaimed = rbuild_network::reclaim::remove_unused_but(&site, &keep)?;
         let errors = reclaimed.errors.into_iter().chain(reclaimed.elsewhere);
         failures.extend(errors.map(NetworksError::from));
@@ -242,7 +253,8 @@ impl Networks {
         Ok(names::of_endpoint(&self.site.runtime, &names::EndpointId::new(container)?)?)
     }
 
-    /// Makes a network's bridge, or finds it whole.
+    /// Makes a network's bridge, or finds it whole. One whose subnet nobody asked for gets another if somebody else has taken
+    /// it while the bridge was away: after a reboot, say.
     fn ensure(
         &self,
         site: &Site,
@@ -250,8 +262,24 @@ impl Networks {
         definition: &NetworkDefinition,
     ) -> Result<Network, NetworksError> {
         let others = known.iter().filter(|other| other.id != definition.id);
-        let spec = spec::network(definition, ipam::taken(others))?;
-        bridge().ensure(site, &spec).map_err(NetworksError::link(&definition.name))
+        let taken = ipam::taken(others);
+        let spec = spec::network(definition, taken.clone())?;
+        match bridge().ensure(site, &spec) {
+            Err(LinkError::SubnetInUse { .. } | LinkError::SubnetDiffers { .. })
+                if !definition.chosen_subnets.is_on() =>
+            {
+                let mut anew = definition.clone();
+                anew.ipam.config.clear();
+                let spec = spec::network(&anew, taken)?;
+                let network = bridge().ensure(site, &spec).map_err(NetworksError::link(&anew.name))?;
+                if !anew.is_predefined() {
+                    fill_in(&mut anew, &network);
+                    self.store.write_synced(|rows| rows::replace(rows, &anew))?;
+                }
+                Ok(network)
+            }
+            made => made.map_err(NetworksError::link(&definition.name)),
+        }
     }
 
     fn open_site(&self) -> Result<Site, NetworksError> {
@@ -276,8 +304,14 @@ pub(crate) fn check_new(
     known: &[NetworkDefinition],
 ) -> Result<NetworkDefinition, NetworksError> {
     let (definition, _) = defined(request, known)?;
-    match ipam::overlap(&definition, known) {
-        None => Ok(definition),
+    apart(&definition, known)?;
+    Ok(definition)
+}
+
+/// Looks whether the subnets that a network chooses are nobody else's.
+fn apart(definition: &NetworkDefinition, known: &[NetworkDefinition]) -> Result<(), NetworksError> {
+    match ipam::overlap(definition, known) {
+        None => Ok(()),
         Some((subnet, other)) => Err(NetworksError::Conflict(format!(
             "cannot create network {}: its subnet {subnet} overlaps with that of network {}",
             definition.name, other.name

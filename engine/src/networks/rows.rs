@@ -42,6 +42,18 @@ pub(super) fn insert(
     Ok(added == 1)
 }
 
+/// Writes down what became of a network that is there.
+pub(super) fn replace(
+    transaction: &Transaction<'_>,
+    definition: &NetworkDefinition,
+) -> Result<(), DatabaseError> {
+    let text = serde_json::to_string(definition).expect("a definition has only strings, lists and maps");
+    transaction
+        .prepare_cached("UPDATE networks SET definition = ?2 WHERE id = ?1")?
+        .execute((&definition.id, text))?;
+    Ok(())
+}
+
 /// Removes a network.
 pub(super) fn remove(transaction: &Transaction<'_>, id: &str) -> Result<(), DatabaseError> {
     transaction.prepare_cached("DELETE FROM networks WHERE id = ?1")?.execute([id])?;

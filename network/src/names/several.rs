@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use serde::de::IgnoredAny;
 
 use super::{
-    EndpointId, EndpointRecord, LARGEST_FILE, NamesError, NetworkFile, NetworkId, NetworkState, WITH_IPV4,
-    WITHOUT_IPV4, folder, read_bounded,
+    EndpointId, EndpointRecord, LARGEST_FILE, LOCK, NamesError, NetworkFile, NetworkId, NetworkState,
+    WITH_IPV4, WITHOUT_IPV4, folder, read_bounded,
 };
 use crate::error::FileError;
 
@@ -51,8 +51,25 @@ pub(crate) fn readable(runtime: &Path) -> Result<Readable, NamesError> {
     Ok(readable)
 }
 
+/// Removes the locks that killed processes left of networks that are not set up.
+pub(crate) fn remove_lone_locks(runtime: &Path) -> Result<(), NamesError> {
+    let known = ids(runtime)?;
+    for id in ids_of(runtime, &|extension| extension == LOCK)? {
+        if !known.contains(&id) {
+            // Looked at under the lock; whoever has it now removes it, or sets the network up.
+            NetworkFile::new(runtime, id).try_update(|_| Ok::<_, NamesError>(()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The networks that have files in a runtime folder, in order.
 fn ids(runtime: &Path) -> Result<Vec<NetworkId>, NamesError> {
+    ids_of(runtime, &|extension| extension == WITH_IPV4 || extension == WITHOUT_IPV4)
+}
+
+/// The networks that have files of certain kinds in a runtime folder, in order.
+fn ids_of(runtime: &Path, kind: &dyn Fn(&str) -> bool) -> Result<Vec<NetworkId>, NamesError> {
     let folder = folder(runtime);
     let failed = |source| NamesError::File(FileError::new("list", &folder, source));
     let entries = match fs::read_dir(&folder) {
@@ -62,9 +79,8 @@ fn ids(runtime: &Path) -> Result<Vec<NetworkId>, NamesError> {
     let mut ids = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        let is_state =
-            path.extension().is_some_and(|extension| extension == WITH_IPV4 || extension == WITHOUT_IPV4);
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_state);
+        let is_one = path.extension().and_then(|extension| extension.to_str()).is_some_and(kind);
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_one);
         ids.extend(stem.and_then(|stem| NetworkId::new(stem).ok()));
     }
     ids.sort();

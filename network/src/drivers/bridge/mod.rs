@@ -99,6 +99,16 @@ impl NetworkDriver for Bridge {
     }
 }
 
+/// Takes a network away unless it is to be kept, which is asked under the lock of its file: who makes one writes it down and
+/// then looks whether it is still there, so that either of both sees the other. Tells whether it is gone.
+pub(crate) fn remove_unless(
+    site: &Site,
+    network: &NetworkId,
+    keep: &(dyn Fn(&NetworkId) -> bool + Sync),
+) -> Result<bool, Error> {
+    remove_if(site, network, &|| !keep(network))
+}
+
 fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
     let file = NetworkFile::new(&site.config().runtime, spec.id.clone());
     if let Some(state) = file.read()? {
@@ -245,12 +255,20 @@ fn detach(site: &Site, network: &NetworkId, endpoint: &EndpointId, link: LinkEnd
 }
 
 fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
+    remove_if(site, network, &|| true).map(drop)
+}
+
+/// Takes a network away if it is to go, as is asked under the lock of its file; tells whether it is gone.
+fn remove_if(site: &Site, network: &NetworkId, goes: &dyn Fn() -> bool) -> Result<bool, Error> {
     let file = NetworkFile::new(&site.config().runtime, network.clone());
     if file.read()?.is_none() {
-        return Ok(());
+        return Ok(true);
     }
-    let (departure, is_named) = file.update(|slot| -> Result<(Option<Departure>, bool), Error> {
-        let Some(state) = slot else { return Ok((None, false)) };
+    let removed = file.update(|slot| -> Result<Option<(Option<Departure>, bool)>, Error> {
+        let Some(state) = slot else { return Ok(Some((None, false))) };
+        if !goes() {
+            return Ok(None);
+        }
         if !state.endpoints.is_empty() {
             sweep(site, state, &links(site)?)?;
         }
@@ -267,8 +285,9 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
         }
         firewall::remove_present(site, &elements::of_network(state))?;
         *slot = None;
-        Ok((departure, is_named))
+        Ok(Some((departure, is_named)))
     })?;
+    let Some((departure, is_named)) = removed else { return Ok(false) };
     // After its file: a bridge that a killed process leaves is nobody's, and found as such; nobody comes into one that goes.
     departure
         .map_or(Ok(()), Departure::go)
@@ -277,7 +296,7 @@ fn remove(site: &Site, network: &NetworkId) -> Result<(), Error> {
         // Its way past Docker's filter goes too.
         firewall::bring_up(site)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn network(state: &NetworkState, firewall: Firewall) -> Network {
