@@ -230,6 +230,7 @@ impl Home {
             && reclaimed
         {
             self.store.void_dead_leases()?;
+            self.store.locks().remove_left()?;
             // The dead one's folder is what the next command knows by that there is more to do. A group that is held
             // belongs to a command that runs, or to processes of the dead one that are still on their way out.
             if self.store.discard_orphans(OWNERS)? == Orphans::Gone && groups.held == 0 {

@@ -35,7 +35,7 @@ use rustix::fs::FlockOperation;
 use thiserror::Error;
 
 use crate::cancel::Cancel;
-use crate::error::FileError;
+use crate::error::{Context, FileError};
 
 mod file;
 
@@ -242,6 +242,22 @@ impl Locks {
     /// Begins a task: what it acquires is checked for order in debug builds.
     pub fn scope(&self) -> LockScope {
         LockScope { locks: self.clone(), held: Arc::default() }
+    }
+
+    /// Removes the files of locks that nobody holds: killed processes left them.
+    pub fn remove_left(&self) -> Result<(), LockError> {
+        let folder = self.folder.as_path();
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.at("list", folder)?,
+        };
+        for entry in entries {
+            let path = entry.at("list", folder)?.path();
+            if let Some(grant) = try_file(&path, LockMode::Exclusive)? {
+                file::unsign_and_remove(&grant.fd, &path);
+            }
+        }
+        Ok(())
     }
 }
 

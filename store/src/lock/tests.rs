@@ -74,6 +74,22 @@ fn waiting_ends_with_the_wish_or_the_time() {
 }
 
 #[test]
+fn what_killed_holders_left_goes_and_what_is_held_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let locks = locks(&folder);
+    let held = LockName::new(LockClass::Container, "held");
+    let held = locks.scope().try_acquire(&held, LockMode::Exclusive).unwrap().unwrap();
+    let shared = LockName::new(LockClass::Step, "shared");
+    let shared = locks.scope().try_acquire(&shared, LockMode::Shared).unwrap().unwrap();
+    std::fs::write(folder.path().join("container-left"), "1\ttest build\n").unwrap();
+    locks.remove_left().unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "those that are held");
+    drop((held, shared));
+    locks.remove_left().unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn many_take_turns_and_none_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let locks = locks(&folder);
