@@ -286,16 +286,16 @@ fn names_and_ports_of_networks() {
         // A container in the machine's own network finds no socket of ours without a file and its mode.
         let line = ["run", "--rm", "--network", "host", "busybox", "cat", "/proc/net/unix"];
         let sockets = done(context, &line);
-        let ours = format!("rbuild/{}", context.store8().unwrap());
         assert!(
             !sockets.stdout.lines().any(|line| line.contains("@") && line.contains("rbuild")),
             "{sockets}"
         );
-        for path in sockets.stdout.lines().filter_map(|line| line.split_whitespace().nth(7)) {
-            if path.contains(&ours) && Path::new(path).exists() {
-                let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
-                assert_eq!(mode & 0o077, 0, "{path}: {mode:o}");
-            }
+        let id = done(context, &["ps", "-q", "--no-trunc"]).raw_stdout;
+        let folder = state(context, String::from_utf8_lossy(&id).trim()).0;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder.join("control")), 0o600, "{}", folder.display());
+        for above in folder.ancestors().take_while(|above| *above != Path::new("/run")) {
+            assert_eq!(mode(above), 0o700, "{}", above.display());
         }
         done(context, &["rm", "-f", "p1", "p2", "p3"]);
     });

@@ -306,6 +306,10 @@ services:
     assert!(taken.stderr.contains("is already in use by"), "{taken}");
     assert!(taken.stderr.contains("compose.yaml:2\n"), "{taken}");
     assert_eq!(containers(&context), before);
+    // Who only asks for the plan has it, and is told.
+    let plan = composed(&context, ["up", "--dry-run"]);
+    assert!(plan.stdout.contains("start bad-web-1: new\n"), "{plan}");
+    assert!(plan.stderr.contains("warning: service web: the port"), "{plan}");
 
     // So is a name that somebody else's container has, and what a build cannot be given.
     context
@@ -695,6 +699,12 @@ services:
     assert_eq!(first, id(&context, "made-a-1"));
     context.rbuild(["up", "-d", "--no-build"]).run().assert_success();
     assert_eq!(first, id(&context, "made-a-1"));
+    // What a build will come to nobody knows before; with another reason at hand, that is the one.
+    let perhaps = "recreate made-a-1: if its image is another one then\n";
+    for (flags, says) in [(&["--no-build"][..], false), (&[], true), (&["--force-recreate"], false)] {
+        let plan = context.rbuild([&["up", "--dry-run"][..], flags].concat()).run();
+        assert_eq!(plan.stdout.contains(perhaps), says, "{plan}");
+    }
     context.rbuild(["up", "-d"]).run().assert_success();
     assert_eq!(word(), "second");
     let second = id(&context, "made-a-1");

@@ -45,6 +45,8 @@ pub enum Cause {
     },
     /// It does not run.
     NotRunning,
+    /// It is frozen.
+    Paused,
     /// Somebody told it to stop, and it has not ended yet.
     Stopping,
     /// It has just been made.
@@ -117,6 +119,7 @@ impl fmt::Display for Cause {
             Self::VolumeChanged(volume) => write!(f, "definition of volume {volume} changed"),
             Self::Surplus { wanted } => write!(f, "only {wanted} wanted"),
             Self::NotRunning => f.write_str("not running"),
+            Self::Paused => f.write_str("paused"),
             Self::Stopping => f.write_str("it was told to stop"),
             Self::New => f.write_str("new"),
             Self::NeededBy { service, condition } => write!(f, "{service} needs {}", condition.as_str()),

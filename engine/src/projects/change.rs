@@ -18,11 +18,14 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.from, &self.to) {
+        // A key without a value is like one that is not there, but for being new, or gone.
+        let valued = |value: &Option<Value>| value.clone().filter(|value| !value.is_null());
+        match (&valued(&self.from), &valued(&self.to)) {
+            (None, None) if self.to.is_some() => write!(f, "{} is new", self.path),
+            (None, None) => write!(f, "{} is gone", self.path),
             (Some(from), Some(to)) => write!(f, "{} {} -> {}", self.path, Plain(from), Plain(to)),
             (Some(_), None) => write!(f, "{} is gone", self.path),
             (None, Some(to)) => write!(f, "{} is new: {}", self.path, Plain(to)),
-            (None, None) => f.write_str(&self.path),
         }
     }
 }
@@ -100,6 +103,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_key_without_a_value_is_as_good_as_none() {
+        let text = |from: Value, to: Value| {
+            changes(&from, &to).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let (none, some) = (json!({"networks": {"a": null}}), json!({"networks": {"a": {"aliases": ["x"]}}}));
+        assert_eq!(text(none.clone(), some.clone()), r#"networks.a is new: {"aliases":["x"]}"#);
+        assert_eq!(text(some, none.clone()), "networks.a is gone");
+        let more = json!({"networks": {"a": null, "b": null}});
+        assert_eq!(text(none.clone(), more.clone()), "networks.b is new");
+        assert_eq!(text(more, none), "networks.b is gone");
+    }
 
     #[test]
     fn elements_of_lists_are_known_by_where_they_lead() {

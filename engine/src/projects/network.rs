@@ -126,7 +126,8 @@ fn remade_network(
     let operation = Operation::CreateNetwork { key: key.clone(), name: name.to_owned() };
     let created = plan.add(operation, cause(), vec![removed]);
     for replica in attached {
-        let operation = Operation::Connect { container: replica.existing(), key: key.clone() };
+        let (container, network) = (replica.existing(), name.to_owned());
+        let operation = Operation::Connect { container, key: key.clone(), network };
         let connected = plan.add(operation, cause(), vec![created]);
         match ground.stopped.get_mut(&replica.id) {
             Some(interrupted) => interrupted.before.push(connected),

@@ -6,6 +6,7 @@ use rbuild_model::container::{ContainerId, Signal};
 use rbuild_model::project::{Condition, NetworkKey, ServiceName, VolumeKey};
 
 use super::cause::Cause;
+use super::unfinished::is_temporary;
 use super::wanted::AnonymousVolumes;
 
 /// Operations in an order in which each comes after all it waits for.
@@ -130,6 +131,8 @@ pub enum Operation {
         container: Existing,
         /// The network.
         key: NetworkKey,
+        /// Its name.
+        network: String,
     },
     /// A volume is made.
     CreateVolume {
@@ -384,10 +387,15 @@ impl fmt::Display for Operation {
             Self::Disconnect { container, network } => {
                 write!(f, "disconnect {} from {network}", container.name)
             }
-            Self::Connect { container, key } => write!(f, "connect {} to {key}", container.name),
+            Self::Connect { container, network, .. } => write!(f, "connect {} to {network}", container.name),
             Self::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Self::RemoveVolume { name } => write!(f, "remove volume {name}"),
             Self::Create(new) => write!(f, "create {}", new.name),
+            Self::Recreate { old, new, .. }
+                if old.name != new.name && !is_temporary(&old.name, &new.name) =>
+            {
+                write!(f, "recreate {} as {}", old.name, new.name)
+            }
             Self::Recreate { new, .. } => write!(f, "recreate {}", new.name),
             Self::MakeBeside { new, .. } => write!(f, "make the new {} beside the old one", new.name),
             Self::AwaitBeside(new) => write!(f, "wait until the new {} is ready", new.name),

@@ -186,6 +186,23 @@ fn a_changed_definition_is_told_by_its_paths() {
 }
 
 #[test]
+fn who_gets_another_name_or_is_frozen_is_told_as_that() {
+    let mut project = project(&[("web", &[])]);
+    let mut frozen = replica("web", 1);
+    frozen.activity = Activity::Paused;
+    let there = plan(&project, &observed(vec![frozen]), &Wanted::default());
+    check(&there, &["[] start p-web-1: paused"]);
+
+    project.services.get_mut("web").unwrap().container_name = Some("site".to_owned());
+    let mut old = replica("web", 1);
+    old.config_hash = "0".to_owned();
+    check(
+        &plan(&project, &observed(vec![old]), &Wanted::default()),
+        &["[] recreate p-web-1 as site: its definition changed", "[0] start site: new"],
+    );
+}
+
+#[test]
 fn another_content_of_a_file_makes_it_anew_where_that_is_wanted() {
     let project = project(&[("web", &[])]);
     let contents = |one: &str| Contents::from([("config app".to_owned(), one.to_owned())]);
@@ -361,9 +378,9 @@ fn a_name_is_given_on_when_who_had_it_is_gone() {
     check(
         &plan(&project, &observed(vec![was, now]), &Wanted::default()),
         &[
-            "[] recreate p-db-1: its definition changed",
+            "[] recreate it as p-db-1: its definition changed",
             "[0] start p-db-1: new",
-            "[0] recreate it: its definition changed",
+            "[0] recreate p-api-1 as it: its definition changed",
             "[1 2] start it: new",
         ],
     );

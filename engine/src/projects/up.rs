@@ -208,6 +208,7 @@ impl<'a> Planner<'a> {
                             after.push(self.plan.add(end, Cause::Stopping, vec![]));
                             to_start.push((container, Cause::NotRunning, after));
                         }
+                        (None, Activity::Paused) => to_start.push((container, Cause::Paused, after)),
                         (None, Activity::Created) => to_start.push((container, Cause::New, after)),
                         (None, _) => to_start.push((container, Cause::NotRunning, after)),
                     }

@@ -177,6 +177,8 @@ fn make_listener(place: &Place) -> Result<OwnedFd, String> {
     let make = || -> Result<OwnedFd, rustix::io::Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The file has these permissions from its first moment, whatever mask a caller has.
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
         let _ = rustix::fs::unlinkat(&run, FRESH, rustix::fs::AtFlags::empty());
         bind(&socket, &SocketAddrUnix::new(Place::short(&run, FRESH))?)?;
         listen(&socket, BACKLOG)?;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rbuild_engine::projects::{
     self, AfterFailure, Carried, ChangedContents, ChangedVolumes, Dependencies, Desired, Failure, Halt,
-    Haste, Hold, Member, Observed, Operation, OperationError, Orphans, Plan, Reason, Recreate, Subject,
-    Wanted, Warning, Watcher, Work,
+    Haste, Hold, Member, Observed, Operation, OperationError, Orphans, Plan, Reason, Recreate, ReplicaKind,
+    Subject, Wanted, Warning, Watcher, Work,
 };
 use rbuild_frontend::compose::is_on;
 use rbuild_model::container::FirstProbe;
@@ -233,11 +233,51 @@ pub(super) fn prepare(
         board.note(&format!("warning: {warning}"));
     }
     places::check_machine(handle, model, &plan, &wanted)?;
-    if !project.dry_run {
-        let taken = projects::check_ports(&handle.engine, &plan, model, &members);
+    let taken = projects::check_ports(&handle.engine, &plan, model, &members);
+    if project.dry_run {
+        // Whoever has a port may have given it back by then.
+        if let Err(error) = taken {
+            board.note(&format!("warning: {:#}", anyhow::Error::new(error)));
+        }
+        tell_perhaps(&plan, &wanted, &services, &members, context)?;
+    } else {
         taken.map_err(|error| places::placed(&handle.meant, &error.path(), error))?;
     }
     Ok(Some(Prepared { plan, wanted, members, profiles, hold: Some(hold) }))
+}
+
+/// Tells which containers come anew if what is only told of, a build or a pull, brings another image.
+fn tell_perhaps(
+    plan: &Plan,
+    wanted: &Wanted,
+    services: &BTreeSet<ServiceName>,
+    members: &[Member],
+    context: &Context,
+) -> anyhow::Result<()> {
+    let is_unknown = |service: &&ServiceName| {
+        let is_target = wanted.targets.is_empty() || wanted.targets.contains(*service);
+        let policy = if is_target { wanted.recreate } else { wanted.recreate_dependencies };
+        policy != Recreate::Never
+            && wanted.one_off.as_ref() != Some(*service)
+            && wanted.desired.get(*service).is_some_and(|desired| desired.image.is_empty())
+    };
+    let unknown: BTreeSet<&str> = services.iter().filter(is_unknown).map(ServiceName::as_str).collect();
+    let is_planned = |member: &Member| {
+        plan.operations.iter().any(|planned| match &planned.operation {
+            Operation::Recreate { old, .. } | Operation::MakeBeside { old, .. } => {
+                old.id == member.replica.id
+            }
+            Operation::Remove { container, .. } => container.id == member.replica.id,
+            _ => false,
+        })
+    };
+    for member in members.iter().filter(|member| member.replica.kind == ReplicaKind::Numbered) {
+        if unknown.contains(member.replica.service.as_str()) && !is_planned(member) {
+            let name = &member.replica.name;
+            context.terminal.print(&format!("recreate {name}: if its image is another one then\n"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the files that containers were given, where those may hold something else by now.

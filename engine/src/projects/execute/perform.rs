@@ -70,7 +70,9 @@ impl Execution<'_> {
                 let id = container.id.to_string();
                 Ok(self.engine.disconnect_network(network, &id, Leaving::Forced)?)
             }),
-            Operation::Connect { container, key } => around(Act::Connect, &|| self.connect(container, key)),
+            Operation::Connect { container, key, .. } => {
+                around(Act::Connect, &|| self.connect(container, key))
+            }
             Operation::Create(new) => around(Act::Create, &|| {
                 let made = match self.make_numbered(new, &new.name, &BTreeMap::new(), None) {
                     Err(error) if error.is_taken_name() => self.made_meanwhile(new).ok_or(error)?,

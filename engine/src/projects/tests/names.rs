@@ -24,9 +24,9 @@ fn a_name_is_given_up_before_it_is_taken_whoever_comes_first() {
         ["x", "y"],
         [None, Some("x")],
         &[
-            "[] recreate p-a-1: its definition changed",
+            "[] recreate x as p-a-1: its definition changed",
             "[0] start p-a-1: new",
-            "[0] recreate x: its definition changed",
+            "[0] recreate y as x: its definition changed",
             "[2] start x: new",
         ],
     );
@@ -35,9 +35,9 @@ fn a_name_is_given_up_before_it_is_taken_whoever_comes_first() {
         [Some("y"), None],
         &[
             "[] rename y to 620100000000_y: a is to have its name",
-            "[0] recreate y: its definition changed",
+            "[0] recreate x as y: its definition changed",
             "[1] start y: new",
-            "[0] recreate p-b-1: its definition changed",
+            "[0] recreate y as p-b-1: its definition changed",
             "[3] start p-b-1: new",
         ],
     );
@@ -46,9 +46,9 @@ fn a_name_is_given_up_before_it_is_taken_whoever_comes_first() {
         [Some("y"), Some("x")],
         &[
             "[] rename y to 620100000000_y: a is to have its name",
-            "[0] recreate y: its definition changed",
+            "[0] recreate x as y: its definition changed",
             "[1] start y: new",
-            "[0 1] recreate x: its definition changed",
+            "[0 1] recreate y as x: its definition changed",
             "[3] start x: new",
         ],
     );
@@ -57,7 +57,7 @@ fn a_name_is_given_up_before_it_is_taken_whoever_comes_first() {
 #[test]
 fn who_keeps_a_name_is_not_asked_for_it() {
     let (project, mut observed) = renamed(["x", "y"], [Some("y"), Some("y")]);
-    let expected = ["[] recreate y: its definition changed", "[0] start y: new"];
+    let expected = ["[] recreate x as y: its definition changed", "[0] start y: new"];
     check(&plan(&project, &observed, &Wanted::default()), &expected);
     // Nor is who is left alone.
     let (mut project, _) = renamed(["x", "y"], [Some("y"), None]);
@@ -72,7 +72,7 @@ fn who_keeps_a_name_is_not_asked_for_it() {
     check(
         &plan(&project, &observed, &Wanted::default()),
         &[
-            "[] recreate x: its definition changed",
+            "[] recreate y as x: its definition changed",
             "[0] start x: new",
             "[0] rename 620100000000_y to y: an earlier command was cut off",
         ],
