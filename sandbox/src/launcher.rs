@@ -1,5 +1,6 @@
 //! The launcher: the program's side of the server stage.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -124,13 +125,15 @@ impl Server {
     fn start(sealed: &SealedProgram) -> Result<Self, LaunchError> {
         let (channel, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| LaunchError::Socket(errno.into()))?;
+        // Read as well as written: it is the standard input of every program that is given none.
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(LaunchError::Server)?;
         let child = Command::new(sealed.path())
             .arg0(stage::MARKER)
             .arg(stage::ROLE)
             .env_clear()
             .env(stage::ROOM.0, " ".repeat(stage::ROOM.1))
             .stdin(Stdio::from(far))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(null))
             .stderr(Stdio::null())
             .spawn()
             .map_err(LaunchError::Server)?;

@@ -80,6 +80,8 @@ fn in_the_background() {
     );
     assert_eq!(said(&context, ["exec", "back", "sh", "-c", "echo $HOSTNAME; exit 0"]), id[..12]);
     context.rbuild(["exec", "back", "sh", "-c", "exit 9"]).run().assert_code(9);
+    // Who is given no input is at its end.
+    assert_eq!(said(&context, ["exec", "back", "cat"]), "");
     context.rbuild(["exec", "back", "no-such-program"]).run().assert_code(127);
     refused(&context, ["exec", "-d", "back", "no-such-program"], 1, "cannot execute `no-such-program`");
     let nothing = context.rbuild(["rm", "-f", "nowhere"]).run();
