@@ -452,6 +452,46 @@ services:
 }
 
 #[test]
+fn the_foreground_ends_with_whom_it_was_asked_for() {
+    let Some(context) = scene("the_foreground_ends_with_whom_it_was_asked_for") else { return };
+    let quick = "name: whom\nx-quick: &quick { image: busybox, init: true }\nservices:\n";
+    let text = format!(
+        "{quick}  db: {{ <<: *quick, command: sh -c 'echo stored; exec sleep 1000' }}
+  web: {{ <<: *quick, command: sh -c 'echo served; exit 3', depends_on: [ db ] }}\n"
+    );
+    context.write("compose.yaml", &text);
+    // Who is named ends the whole, shown or not, and nobody who is only shown holds it up.
+    let hidden = compose(&context, ["up", "--abort-on-container-exit", "--attach", "db", "db", "web"]);
+    hidden.assert_code(3);
+    for line in ["Attaching to db-1\n", "db-1  | stored\n", "web-1 exited with code 3\n"] {
+        assert!(hidden.stdout.contains(line), "{line:?}\n{hidden}");
+    }
+    assert!(!hidden.stdout.contains("served"), "{hidden}");
+    assert_eq!(containers(&context), ["whom-db-1 exited", "whom-web-1 exited"]);
+    let shown = compose(&context, ["up", "--attach-dependencies", "web"]);
+    shown.assert_code(0);
+    assert!(shown.stdout.contains("Attaching to db-1, web-1\n"), "{shown}");
+    assert!(shown.stdout.contains("web-1 exited with code 3\n"), "{shown}");
+    assert_eq!(containers(&context), ["whom-db-1 running", "whom-web-1 exited"]);
+
+    // Where no service is to be shown by itself, all are; `--no-attach` shows none, and waits all the same.
+    let quiet =
+        text.replace("exec sleep 1000", "exit 4").replace("<<: *quick,", "<<: *quick, attach: false,");
+    context.write("compose.yaml", &quiet);
+    let all = compose(&context, ["--parallel", "0", "up", "-t", "0"]);
+    all.assert_code(0);
+    for line in ["Attaching to db-1, web-1\n", "web-1  | served\n", "db-1 exited with code 4\n"] {
+        assert!(all.stdout.contains(line), "{line:?}\n{all}");
+    }
+    let none = compose(&context, ["up", "--no-attach", "db", "--no-attach", "web"]);
+    none.assert_code(0);
+    assert!(!none.stdout.contains(" | "), "{none}");
+    assert!(none.stdout.contains("db-1 exited with code 4\n"), "{none}");
+    composed(&context, ["down", "-t", "0"]);
+    assert_clean(&context);
+}
+
+#[test]
 fn the_foreground_ends_all_that_is_meant_and_no_more() {
     let Some(context) = scene("the_foreground_ends_all_that_is_meant_and_no_more") else { return };
     // The end of one finds others that are just being started: none of them is left running.
@@ -665,6 +705,15 @@ secrets: { token: { file: ./token }, key: { environment: KEY } }
     let detached = run(&["-d", "--entrypoint", "sleep 1000", "job"]);
     detached.assert_success();
     assert_eq!(containers(&context).len(), 3, "{:?}", containers(&context));
+
+    // One in the background waits for what is typed, unless nobody is to type.
+    run(&["-d", "--rm", "--no-deps", "--name", "hears", "job", "cat"]).assert_success();
+    let heard = context.rbuild(["attach", "hears"]).input("heard\n").run();
+    heard.assert_success();
+    assert_eq!(heard.stdout, "heard\n", "{heard}");
+    run(&["-d", "-i=false", "--no-deps", "--name", "deaf", "job", "cat"]).assert_success();
+    assert_eq!(context.rbuild(["wait", "deaf"]).run().stdout, "0\n");
+    context.rbuild(["rm", "deaf"]).run().assert_success();
 
     // Plain `down` leaves what `run` made.
     composed(&context, ["down", "-t", "0"]);

@@ -331,6 +331,15 @@ fn programs(context: &TestContext) {
     );
     let fed = context.rbuild(["compose", "exec", "-T", "--index", "2", "two", "cat"]).input("fed\n").run();
     assert_eq!(fed.assert_success().stdout, "fed\n");
+    let given = |flags: &[&str], program: &str| {
+        let all = [&["compose", "exec"][..], flags, &["two", program]].concat();
+        context.rbuild(all).input("fed\n").run()
+    };
+    assert_eq!(given(&["-i=false"], "cat").assert_success().stdout, "");
+    let blind = given(&["-T=false"], "tty");
+    blind.assert_code(1);
+    assert!(blind.stderr.contains("stdin is not a terminal"), "{blind}");
+    assert_eq!(given(&["-T=false", "-i=false"], "tty").assert_success().stdout, "/dev/pts/0\r\n");
     compose(context, ["exec", "web", "sh", "-c", "exit 7"]).assert_code(7);
     compose(context, ["exec", "web", "nosuch"]).assert_code(127);
     refused(context, ["exec", "job", "ls"], 1, "service \"job\" is not running");

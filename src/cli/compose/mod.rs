@@ -107,16 +107,10 @@ pub(crate) enum Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parallel(pub(crate) Option<NonZeroUsize>);
 
-/// Reads how much is done at once; what is below zero means everything.
+/// Reads how much is done at once; what is not above zero means everything.
 pub(crate) fn parallel(text: &str) -> Result<Parallel, String> {
     let number: i64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    match usize::try_from(number) {
-        Err(_) => Ok(Parallel(None)),
-        Ok(number) => match NonZeroUsize::new(number) {
-            Some(number) => Ok(Parallel(Some(number))),
-            None => Err("nothing would ever be done; -1 means everything at once".to_owned()),
-        },
-    }
+    Ok(Parallel(usize::try_from(number).ok().and_then(NonZeroUsize::new)))
 }
 
 impl Verb {

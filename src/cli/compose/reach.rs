@@ -40,12 +40,12 @@ pub(crate) struct Exec {
     /// The container of the service with this number
     #[arg(long, value_name = "NUMBER")]
     pub(crate) index: Option<u64>,
-    /// Keep standard input open, as always
-    #[arg(short, long, hide = true)]
-    pub(crate) interactive: bool,
-    /// Give the program no terminal; it gets one where there is one
-    #[arg(short = 'T', long = "no-tty", visible_alias = "no-TTY")]
-    pub(crate) no_tty: bool,
+    /// Let the program read standard input (yes, if nothing is said)
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::flags::boolean)]
+    pub(crate) interactive: Option<bool>,
+    /// Give the program no terminal; it gets one where there is one, with `=false` always
+    #[arg(short = 'T', long = "no-tty", visible_alias = "no-TTY", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::flags::boolean)]
+    pub(crate) no_tty: Option<bool>,
     /// Give all capabilities
     #[arg(long)]
     pub(crate) privileged: bool,

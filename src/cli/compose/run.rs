@@ -38,9 +38,9 @@ pub(crate) struct Run {
     /// Name of the container
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// No terminal
-    #[arg(short = 'T', long = "no-TTY", visible_alias = "no-tty")]
-    pub(crate) no_tty: bool,
+    /// No terminal; with `=false` one in any case
+    #[arg(short = 'T', long = "no-TTY", visible_alias = "no-tty", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = crate::flags::boolean)]
+    pub(crate) no_tty: Option<bool>,
     /// Leave what the service depends on as it is
     #[arg(long)]
     pub(crate) no_deps: bool,

@@ -20,10 +20,13 @@ pub(super) fn run(project: &Project, arguments: &Exec, context: &Context) -> Out
     let look = Look::at(project, "exec", context)?;
     let member = look.one(service, arguments.index, Which::Running)?;
     // A terminal where there is one on both sides; who says nothing gets what fits.
-    let tty = !arguments.no_tty
-        && !arguments.detach
-        && std::io::stdin().is_terminal()
-        && std::io::stdout().is_terminal();
+    let [stdin, stdout] = [std::io::stdin().is_terminal(), std::io::stdout().is_terminal()];
+    let tty = !arguments.detach && !arguments.no_tty.unwrap_or(!(stdin && stdout));
+    let interactive = !arguments.detach && arguments.interactive.unwrap_or(true);
+    if tty && interactive && !stdin {
+        let text = "cannot give the program a terminal because stdin is not a terminal";
+        return Err(Mistake::new(text).into());
+    }
     let request = ExecRequest {
         argv: argv.to_vec(),
         env: create::environment(&[], arguments.env.clone(), &context.settings)?,
@@ -31,7 +34,7 @@ pub(super) fn run(project: &Project, arguments: &Exec, context: &Context) -> Out
         workdir: arguments.workdir.clone(),
         privileged: arguments.privileged,
         terminal: tty.then(crate::wiring::window),
-        stdin: !arguments.detach,
+        stdin: interactive,
     };
     if project.dry_run {
         let command = crate::text::one_line(&argv.join(" "));
@@ -39,7 +42,7 @@ pub(super) fn run(project: &Project, arguments: &Exec, context: &Context) -> Out
         return Ok(Status::Done);
     }
     let touch = (!arguments.detach).then(|| Touch {
-        streams: Streams { stdin: true, stdout: true, stderr: true },
+        streams: Streams { stdin: interactive, stdout: true, stderr: true },
         detach: Default::default(),
         signals: Mode::Off,
     });

@@ -9,7 +9,7 @@ use rbuild_model::container::{Definition, LogDriver};
 
 use super::board::colour;
 use super::look::{Look, Which, is_numbered};
-use super::output::{self, Errors, Look as Appearance, Output, Told};
+use super::output::{self, Errors, Look as Appearance, Output, Part, Told};
 use crate::cli::compose::Project;
 use crate::cli::compose::look::Logs;
 use crate::commands::logs::{Window, window};
@@ -28,11 +28,12 @@ pub(super) fn run(project: &Project, arguments: &Logs, context: &Context) -> Out
     let name = look.meant.name.as_str();
     let joins = |definition: &Definition| {
         let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
-        label(key::PROJECT) == name
+        let is_meant = label(key::PROJECT) == name
             && label(key::ONE_OFF) != "True"
             && (wanted.is_empty() || wanted.contains(label(key::SERVICE)))
             && look.meant.is_about(label(key::SERVICE), &arguments.services)
-            && arguments.index.is_none_or(|index| label(key::NUMBER) == index.to_string())
+            && arguments.index.is_none_or(|index| label(key::NUMBER) == index.to_string());
+        is_meant.then_some(Part::Shown)
     };
     // Begun before the look, so that nothing is missed between the two.
     let mut output =

@@ -36,7 +36,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
     if run.service_ports && !run.publish.is_empty() {
         return Err(Mistake::new("--service-ports and --publish are incompatible").into());
     }
-    if run.tty && run.no_tty {
+    if run.tty && run.no_tty == Some(true) {
         return Err(Mistake::new("--tty and --no-TTY can't be used together").into());
     }
     let mut meant = meant(project, std::slice::from_ref(&name), Source::Files, context)?;
@@ -49,7 +49,7 @@ pub(super) fn run(project: &Project, run: &Run, context: &Context) -> Outcome {
         return Err(Mistake::new(format!("no such service: {name}")).into());
     };
     let service = changed(service, run, argv, &mut meant, context)?;
-    let streams = Streams::of(run, &service)?;
+    let streams = Streams::of(run)?;
     // Before any thread is begun: what comes later is attended by it.
     let attendance = Attendance::prepare()?;
     let workshop = crate::wiring::project_unwatched(context, "rbuild compose run")?;
@@ -213,19 +213,18 @@ struct Streams {
 }
 
 impl Streams {
-    fn of(run: &Run, service: &Service) -> anyhow::Result<Self> {
+    /// A container in the background has them as well: who attaches later finds its program waiting.
+    fn of(run: &Run) -> anyhow::Result<Self> {
         let stdin = run.interactive.unwrap_or(true);
-        if run.detach {
-            return Ok(Self { tty: service.tty && !run.no_tty, stdin: false });
-        }
-        if run.tty && stdin && !io::stdin().is_terminal() {
+        let is_asked_for = run.tty || run.no_tty == Some(false);
+        if is_asked_for && stdin && !io::stdin().is_terminal() {
             return Err(Mistake::new(
                 "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
             )
             .into());
         }
         let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-        Ok(Self { tty: run.tty || (is_terminal && !run.no_tty), stdin })
+        Ok(Self { tty: is_asked_for || (is_terminal && run.no_tty.is_none()), stdin })
     }
 }
 
@@ -276,9 +275,9 @@ fn make(
         request.host.restart = RestartPolicy::No;
         request.host.removal = if run.rm { Removal::Auto } else { Removal::Keep };
         request.streams.tty = streams.tty;
-        request.streams.open_stdin = streams.stdin || (run.detach && service.stdin_open);
+        request.streams.open_stdin = streams.stdin;
         request.streams.stdin_once = streams.stdin;
-        request.streams.attached = [streams.stdin, !run.detach, !run.detach];
+        request.streams.attached = [streams.stdin, true, true];
         if streams.tty {
             request.streams.size = Some(crate::wiring::window()).filter(|(columns, _)| *columns > 0);
         }

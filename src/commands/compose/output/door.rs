@@ -44,6 +44,11 @@ impl Door {
         Ok(())
     }
 
+    /// Tells of a container's end, and shows nothing that it writes.
+    pub(crate) fn await_end(&self, definition: &Definition) {
+        self.enter(Arrival::Speaker(Box::new(definition.clone()), Box::new(Voice::silent())));
+    }
+
     /// Prints what something wrote that is no container, such as a hook, under a name.
     pub(crate) fn say(&self, name: &str, bytes: &[u8]) {
         let mut unfinished = Unfinished::default();

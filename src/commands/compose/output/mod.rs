@@ -52,8 +52,8 @@ pub(crate) struct Output<'a> {
     engine: &'a Engine,
     printer: Printer,
     speakers: BTreeMap<ContainerId, Speaker>,
-    /// Which containers join by themselves when they are started.
-    joins: Box<dyn Fn(&Definition) -> bool + 'a>,
+    /// Which containers join by themselves when they are started, and how.
+    joins: Box<dyn Fn(&Definition) -> Option<Part> + 'a>,
     door: Door,
     notices: Notices,
     events: Events,
@@ -66,6 +66,15 @@ struct Speaker {
     definition: Definition,
     label: Label,
     lane: Lane<Voice>,
+}
+
+/// How a container takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What it writes is shown, and its end is told of.
+    Shown,
+    /// Only its end is told of.
+    Awaited,
 }
 
 /// What a caller is told of, each after the lines that were written before.
@@ -103,7 +112,7 @@ impl<'a> Output<'a> {
         engine: &'a Engine,
         store: &Store,
         look: Look,
-        joins: impl Fn(&Definition) -> bool + 'a,
+        joins: impl Fn(&Definition) -> Option<Part> + 'a,
     ) -> anyhow::Result<Self> {
         let notices = Notices::new().context("failed to watch for output")?;
         let folder = store.layout().events();
@@ -140,7 +149,8 @@ impl<'a> Output<'a> {
     }
 
     fn add(&mut self, definition: &Definition, voice: Voice) {
-        let label = self.printer.join(&shown_name(definition));
+        let name = shown_name(definition);
+        let label = if voice.is_silent() { self.printer.mention(&name) } else { self.printer.join(&name) };
         let lane = Lane::new(voice);
         self.speakers.insert(definition.id, Speaker { definition: definition.clone(), label, lane });
     }
@@ -267,16 +277,17 @@ impl<'a> Output<'a> {
         }
         // One that is gone already has nothing to say.
         let Ok(definition) = self.engine.find(&happening.id.to_string()) else { return Ok(()) };
-        if !(self.joins)(&definition) {
-            return Ok(());
-        }
+        let Some(part) = (self.joins)(&definition) else { return Ok(()) };
         // Of one that was there before, only what this run wrote.
         let since = (definition.created < self.began).then(|| {
             let observed = self.engine.observe(&definition).ok();
             let started = observed.and_then(|observed| observed.state.run().map(|run| run.started));
             started.map_or(happening.time, nanoseconds)
         });
-        let voice = Voice::live(self.engine, &definition, Filter { since, ..Filter::default() })?;
+        let voice = match part {
+            Part::Shown => Voice::live(self.engine, &definition, Filter { since, ..Filter::default() })?,
+            Part::Awaited => Voice::silent(),
+        };
         let replaced = definition.labels.contains_key(key::REPLACE);
         self.add(&definition, voice);
         if replaced && let Some(speaker) = self.speakers.get(&definition.id) {

@@ -63,15 +63,20 @@ impl Printer {
         if let Some(at) = self.names.iter().position(|known| known == name) {
             return Label(at);
         }
-        let label = Label(self.names.len());
+        let label = self.mention(name);
         let width = name.chars().count() + 1;
-        self.names.push(name.to_owned());
         if width > self.width {
             self.width = width;
             self.prefixes = (0..self.names.len()).map(|at| self.prefix(Label(at))).collect();
-        } else {
-            self.prefixes.push(self.prefix(label));
         }
+        label
+    }
+
+    /// Adds a container that has no lines, only an end: the others make no room for its name.
+    pub(crate) fn mention(&mut self, name: &str) -> Label {
+        let label = Label(self.names.len());
+        self.names.push(name.to_owned());
+        self.prefixes.push(self.prefix(label));
         label
     }
 

@@ -31,6 +31,8 @@ enum From {
     Streams(Box<Session>),
     /// Its streams ended with its program.
     Nothing,
+    /// Nobody wants to hear it.
+    Silence,
 }
 
 impl Voice {
@@ -49,6 +51,16 @@ impl Voice {
             LogDriver::None => Ok(Self::new(attached(engine, definition)?)),
             _ => Ok(Self::of_log(engine.logs(definition, filter)?)),
         }
+    }
+
+    /// Says nothing.
+    pub(super) fn silent() -> Self {
+        Self::new(From::Silence)
+    }
+
+    /// Whether it never says anything.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.from, From::Silence)
     }
 
     fn new(from: From) -> Self {
@@ -86,7 +98,7 @@ impl Voice {
     pub(super) fn stream(&self) -> Option<BorrowedFd<'_>> {
         match &self.from {
             From::Streams(session) => Some(session.as_fd()),
-            From::Log(_) | From::Nothing => None,
+            From::Log(_) | From::Nothing | From::Silence => None,
         }
     }
 
@@ -113,7 +125,7 @@ impl Voice {
                 };
                 unfinished.take_bytes(stream, super::now(), &bytes, |line| ready.push_back(line));
             }
-            From::Nothing => return Ok(false),
+            From::Nothing | From::Silence => return Ok(false),
         }
         Ok(true)
     }

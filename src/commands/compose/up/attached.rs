@@ -10,7 +10,7 @@
 //! ring one bell that the output wakes for. A stop begins at once; what was being started meanwhile, and so was not there
 //! to be stopped, is stopped when the plan is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Once};
@@ -23,10 +23,10 @@ use rbuild_model::container::{ContainerId, Definition, Signal, State};
 use super::super::board::{Board, colour};
 use super::super::life::Turning;
 use super::super::making::{self, Manner, Prepared};
-use super::super::output::{Errors, Look, Output, Told};
+use super::super::output::{Errors, Look, Output, Part, Told};
 use super::super::project::{Handle, Meant, Selection};
 use super::bell::{Bell, Ring};
-use super::header::{Header, attached, names};
+use super::header::{Cast, Header, cast, names};
 use super::menu::{self, Key, Menu};
 use super::watched::{Ready, Watch};
 use crate::cli::compose::Project;
@@ -71,7 +71,7 @@ pub(super) fn run(
         if count > 2 { AtSignal::Ends } else { AtSignal::GoesOn }
     })?;
     let handle = Handle::with(meant, workshop);
-    let attached = attached(&handle, up)?;
+    let cast = cast(&handle, up)?;
     let watch = match up.watch {
         true => Watch::Ready(Ready::new(&handle, project, up, context)?),
         false => Watch::Off,
@@ -83,7 +83,7 @@ pub(super) fn run(
         Ok(None) => return Ok(Status::Interrupted),
         Err(error) => return handle.home.ended(Err(error)),
     };
-    let joins = |definition: &Definition| joins(definition, handle.meant.name.as_str(), &attached);
+    let joins = |definition: &Definition| joins(definition, handle.meant.name.as_str(), &cast);
     let mut output = Output::new(&handle.engine, &handle.home.store, look(project, up, context), joins)?;
     let door = output.door();
     // A signal that came before is heard at the first look.
@@ -98,8 +98,8 @@ pub(super) fn run(
         board: &board,
         door,
         once: Once::new(),
-        names: names(&prepared, &handle, &attached),
-        attached: &attached,
+        names: names(&prepared, &handle, &cast),
+        cast: &cast,
         menu: menu.as_ref(),
         watching: making::mode(up.watch),
         context,
@@ -113,6 +113,7 @@ pub(super) fn run(
         context,
         bell,
         received,
+        cast: &cast,
         running: header.keep(&prepared)?,
         has_looked_again: false,
         carried: None,
@@ -156,12 +157,11 @@ fn look(project: &Project, up: &Up, context: &Context) -> Look {
     }
 }
 
-/// Whether a container that is started joins those whose output is shown.
-fn joins(definition: &Definition, project: &str, attached: &BTreeSet<String>) -> bool {
+/// Whether a container that is started joins those that are listened to, and how.
+fn joins(definition: &Definition, project: &str, cast: &Cast) -> Option<Part> {
     let label = |key: &str| definition.labels.get(key).map(String::as_str).unwrap_or_default();
-    label(key::PROJECT) == project
-        && !label(key::ONE_OFF).eq_ignore_ascii_case("true")
-        && attached.contains(label(key::SERVICE))
+    let is_meant = label(key::PROJECT) == project && !label(key::ONE_OFF).eq_ignore_ascii_case("true");
+    is_meant.then(|| cast.part(label(key::SERVICE))).flatten()
 }
 
 /// Returns the containers that are up of the services that were asked for, of all that the project has if none was, with
@@ -182,6 +182,7 @@ struct Foreground<'a> {
     context: &'a Context,
     bell: Bell,
     received: Receiver<Ring>,
+    cast: &'a Cast,
     /// The containers that are listened to and run.
     running: BTreeMap<ContainerId, String>,
     /// Whether what happened was read once more since the last ring.
@@ -377,8 +378,7 @@ impl<'a> Foreground<'a> {
         if self.up.exit_code_from.as_deref() == Some(service) && self.asked_code.is_none() {
             self.asked_code = Some(status);
         }
-        let is_monitored = self.up.services.is_empty() || self.up.services.iter().any(|name| name == service);
-        if self.reason.is_none() && is_monitored && self.aborts_on(code) {
+        if self.reason.is_none() && self.cast.awaited.contains(service) && self.aborts_on(code) {
             self.first_code = Some(status);
             self.reason = Some(Reason::Aborted);
             self.close_menu();
@@ -488,7 +488,8 @@ impl<'a> Foreground<'a> {
         let has_failed = matches!(&self.carried, Some(Err(_)))
             || matches!(&self.carried, Some(Ok(carried)) if !carried.failures.is_empty());
         // A service that is built anew comes back.
-        let goes_on = !self.running.is_empty() || !matches!(self.watch, Watch::Off);
+        let mut awaited = self.running.values().filter(|service| self.cast.awaited.contains(*service));
+        let goes_on = awaited.next().is_some() || !matches!(self.watch, Watch::Off);
         if goes_on && self.reason.is_none() && !has_failed {
             return Ok(ControlFlow::Continue(()));
         }

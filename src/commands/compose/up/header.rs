@@ -9,7 +9,7 @@ use rbuild_model::container::{ContainerId, Definition};
 
 use super::super::board::{Board, Stage};
 use super::super::making::Prepared;
-use super::super::output::{Door, short_name};
+use super::super::output::{Door, Part, short_name};
 use super::super::project::Handle;
 use super::menu::Menu;
 use crate::cli::compose::up::Up;
@@ -17,8 +17,28 @@ use crate::commands::Context;
 use crate::flags::Mode;
 use crate::report::Mistake;
 
-/// The services whose output is shown.
-pub(super) fn attached(handle: &Handle, up: &Up) -> anyhow::Result<BTreeSet<String>> {
+/// Which services `up` is about while it is in the foreground.
+#[derive(Debug)]
+pub(super) struct Cast {
+    /// Those whose output is shown.
+    pub(super) shown: BTreeSet<String>,
+    /// Those that it ends with, and whose ends may end it: what was named, or what is shown.
+    pub(super) awaited: BTreeSet<String>,
+}
+
+impl Cast {
+    /// How containers of a service take part.
+    pub(super) fn part(&self, service: &str) -> Option<Part> {
+        match (self.shown.contains(service), self.awaited.contains(service)) {
+            (true, _) => Some(Part::Shown),
+            (false, true) => Some(Part::Awaited),
+            (false, false) => None,
+        }
+    }
+}
+
+/// Returns which services `up` is about.
+pub(super) fn cast(handle: &Handle, up: &Up) -> anyhow::Result<Cast> {
     let model = &handle.meant.model;
     let shown = |name: &str| model.services.get(name).is_none_or(|service| service.attach);
     let all: Vec<String> = model.services.keys().map(ToString::to_string).collect();
@@ -31,15 +51,28 @@ pub(super) fn attached(handle: &Handle, up: &Up) -> anyhow::Result<BTreeSet<Stri
             return Err(Mistake::new(text).into());
         }
     }
-    if !up.attach.is_empty() {
-        return Ok(up.attach.iter().filter(|name| !up.no_attach.contains(name)).cloned().collect());
-    }
     let named = if up.services.is_empty() || up.attach_dependencies { &all } else { &up.services };
-    Ok(named.iter().filter(|name| !up.no_attach.contains(name) && shown(name)).cloned().collect())
+    let mut chosen: BTreeSet<String> = match up.attach.is_empty() {
+        true => named.iter().filter(|name| shown(name)).cloned().collect(),
+        false => up.attach.iter().cloned().collect(),
+    };
+    // Where none is to be shown, `attach: false` tells none from another.
+    if chosen.is_empty() {
+        chosen.extend(all);
+    }
+    let mut awaited: BTreeSet<String> = up.services.iter().cloned().collect();
+    if awaited.is_empty() {
+        awaited.extend(chosen.iter().filter(|name| !up.no_attach.contains(name)).cloned());
+    }
+    if awaited.is_empty() {
+        awaited.clone_from(&chosen);
+    }
+    chosen.retain(|name| !up.no_attach.contains(name));
+    Ok(Cast { shown: chosen, awaited })
 }
 
 /// The names of those whose output is shown of what a plan starts or finds, sorted.
-pub(super) fn names(prepared: &Prepared, handle: &Handle, attached: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn names(prepared: &Prepared, handle: &Handle, cast: &Cast) -> Vec<String> {
     let project = handle.meant.name.as_str();
     let started = prepared.plan.operations.iter().filter_map(|planned| match &planned.operation {
         Operation::Start(Startable::Existing(there)) => Some((&there.service[..], &there.name, there.number)),
@@ -47,7 +80,7 @@ pub(super) fn names(prepared: &Prepared, handle: &Handle, attached: &BTreeSet<St
         _ => None,
     });
     let kept = prepared.plan.kept.iter().map(|kept| (&kept.service[..], &kept.name, kept.number));
-    let shown = started.chain(kept).filter(|(service, ..)| attached.contains(*service));
+    let shown = started.chain(kept).filter(|(service, ..)| cast.shown.contains(*service));
     let sorted: BTreeSet<String> = shown
         .map(|(service, name, number)| short_name(name, project, service, &number.to_string()))
         .collect();
@@ -61,23 +94,25 @@ pub(super) struct Header<'a> {
     pub(super) door: Door,
     pub(super) once: Once,
     pub(super) names: Vec<String>,
-    pub(super) attached: &'a BTreeSet<String>,
+    pub(super) cast: &'a Cast,
     pub(super) menu: Option<&'a Menu>,
     pub(super) watching: Mode,
     pub(super) context: &'a Context,
 }
 
 impl Header<'_> {
-    /// Shows what runs already and stays, and listens to those of it whose output is shown; these are returned.
+    /// Shows what runs already and stays, and listens to those of it that this is about; these are returned.
     pub(super) fn keep(&self, prepared: &Prepared) -> anyhow::Result<BTreeMap<ContainerId, String>> {
         let mut running = BTreeMap::new();
         for kept in &prepared.plan.kept {
             self.board.tell(&format!("Container {}", kept.name), "Running", Stage::Done);
             let definition = self.handle.engine.find(&kept.id.to_string())?;
-            if self.attached.contains(&kept.service) {
-                self.door.join_live(&self.handle.engine, &definition)?;
-                running.insert(kept.id, kept.service.clone());
+            match self.cast.part(&kept.service) {
+                Some(Part::Shown) => self.door.join_live(&self.handle.engine, &definition)?,
+                Some(Part::Awaited) => self.door.await_end(&definition),
+                None => continue,
             }
+            running.insert(kept.id, kept.service.clone());
         }
         Ok(running)
     }
@@ -113,14 +148,16 @@ impl Watcher for Header<'_> {
 
     fn will_start(&self, definition: &Definition) {
         self.show();
-        if definition.labels.get(key::SERVICE).is_some_and(|service| self.attached.contains(service)) {
+        match definition.labels.get(key::SERVICE).and_then(|service| self.cast.part(service)) {
             // One that cannot be listened to is started all the same; it joins by its log.
-            let _ = self.door.join_live(&self.handle.engine, definition);
+            Some(Part::Shown) => drop(self.door.join_live(&self.handle.engine, definition)),
+            Some(Part::Awaited) => self.door.await_end(definition),
+            None => {}
         }
     }
 
     fn said(&self, hook: &HookPlace, output: &[u8]) {
-        if self.attached.contains(&hook.service) {
+        if self.cast.shown.contains(&hook.service) {
             self.show();
             self.door.say(&hook.to_string(), output);
         }
