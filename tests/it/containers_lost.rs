@@ -183,3 +183,28 @@ fn what_a_killed_command_was_starting_is_waited_for() {
     context.rbuild(["network", "rm", "net"]).run().assert_success();
     assert_clean(&context);
 }
+
+#[test]
+fn who_is_removed_meanwhile_is_no_error_of_who_counts_bytes() {
+    let Some(context) = scene("who_is_removed_meanwhile_is_no_error_of_who_counts_bytes") else { return };
+    let names: Vec<String> = (0..12).map(|number| format!("gone-{number}")).collect();
+    for name in &names {
+        context
+            .rbuild(["create", "--name", name, "--network", "none", "busybox", "true"])
+            .run()
+            .assert_success();
+    }
+    std::thread::scope(|scope| {
+        let remover = scope.spawn(|| {
+            for name in &names {
+                context.rbuild(["rm", name]).run().assert_success();
+            }
+        });
+        while !remover.is_finished() {
+            context.rbuild(["ps", "-as"]).run().assert_success();
+        }
+        remover.join().unwrap();
+    });
+    assert_eq!(said(&context, ["ps", "-aqs"]), "");
+    assert_clean(&context);
+}

@@ -149,11 +149,28 @@ impl Engine {
             self.follow_networks(definition, observed)?;
         }
         if request.sizes {
-            for one in &mut chosen {
-                one.size = Some(self.sizes(&one.definition)?);
+            let mut sized = Vec::with_capacity(chosen.len());
+            for mut one in chosen {
+                match self.sizes(&one.definition) {
+                    Ok(size) => one.size = Some(size),
+                    // Its tree went with it: it is removed since it was listed, or just now.
+                    Err(_) if self.is_going(&one.definition)? => continue,
+                    Err(error) => return Err(error),
+                }
+                sized.push(one);
             }
+            chosen = sized;
         }
         Ok(Listing { containers: chosen, damaged })
+    }
+
+    /// Whether a container is removed, or just being so.
+    fn is_going(&self, definition: &Definition) -> Result<bool, ContainerError> {
+        match self.find(&definition.id.to_string()) {
+            Ok(definition) => Ok(matches!(self.observe(&definition)?.state, State::Removing { .. })),
+            Err(ContainerError::NotFound(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -82,7 +82,13 @@ impl Engine {
 
     /// Returns the bytes that a container wrote, and those of all that it sees.
     pub(super) fn sizes(&self, definition: &Definition) -> Result<(u64, u64), ContainerError> {
-        let snapshots = self.snapshots_in(&self.folder(definition.id))?;
+        // Whoever removes it waits: what is opened here is made where it is not there.
+        let _held = self.hold_still(definition)?;
+        let folder = self.folder(definition.id);
+        if !folder.is_dir() {
+            return Err(ContainerError::NotFound(definition.id.to_string()));
+        }
+        let snapshots = self.snapshots_in(&folder)?;
         let active = self.writes(definition);
         let writes = rbuild_snapshotter::size_of(&snapshots.open_active(&active)?)?;
         let mut below = 0;
