@@ -53,13 +53,16 @@ pub(crate) struct Output<'a> {
     printer: Printer,
     speakers: BTreeMap<ContainerId, Speaker>,
     /// Which containers join by themselves when they are started, and how.
-    joins: Box<dyn Fn(&Definition) -> Option<Part> + 'a>,
+    joins: Box<Joins<'a>>,
     door: Door,
     notices: Notices,
     events: Events,
     position: Position,
     began: Timestamp,
 }
+
+/// Tells whether a container that is started joins, and how.
+type Joins<'a> = dyn Fn(&Definition) -> Option<Part> + 'a;
 
 /// A container that is listened to.
 struct Speaker {
