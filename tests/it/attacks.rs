@@ -105,7 +105,10 @@ fn projects_that_ask_for_what_nobody_can_have() {
         ("isolation: hyperv", "services.a.isolation: works on Windows only"),
         ("secrets: [ nowhere ]", "bind source path does not exist"),
         ("build: ./nowhere", "unable to prepare context: path"),
-        ("networks: [ other ]", "network theirs declared as external, but could not be found"),
+        (
+            "networks: [ other ]",
+            "network theirs declared as external, but could not be found\nhint: `rbuild network create theirs` makes it",
+        ),
     ] {
         let services = format!("services: {{ a: {{ image: busybox, {key} }} }}\n");
         let more = "secrets: { nowhere: { file: ./nowhere } }\nnetworks: { other: { external: true, name: theirs } }\n";

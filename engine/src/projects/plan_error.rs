@@ -101,6 +101,23 @@ pub enum PlanError {
 }
 
 impl PlanError {
+    /// The way out, where the message does not say it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::ExternalNetwork { name, .. } => Some(format!(
+                "`rbuild network create {name}` makes it; without `external: true` the project makes its own"
+            )),
+            Self::ExternalVolume { name, .. } => Some(format!(
+                "`rbuild volume create {name}` makes it; without `external: true` the project makes its own"
+            )),
+            Self::UnlabelledNetwork { name, .. } => Some(format!(
+                "somebody else made it: `external: true` uses it as it is; another `name:`, or `rbuild network rm {name}`, \
+                 gives the project its own"
+            )),
+            _ => None,
+        }
+    }
+
     /// The keys that lead to what it is about from the top of the project, where that says something of it.
     pub fn path(&self) -> Vec<String> {
         let path = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();

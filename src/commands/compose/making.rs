@@ -192,8 +192,12 @@ pub(super) fn prepare(
     wanted.network_hashes.clone_from(&canonical.networks);
     wanted.volume_hashes.clone_from(&canonical.volumes);
     let told = |error: projects::PlanError| {
-        let (path, error) = (error.path(), Mistake::new(error.to_string()));
-        places::placed(&handle.meant, &path, error)
+        let mistake = Mistake::new(error.to_string());
+        let mistake = match error.help() {
+            Some(help) => mistake.hint(help),
+            None => mistake,
+        };
+        places::placed(&handle.meant, &error.path(), mistake)
     };
     let mut is_alone = project.dry_run || hold.is_held();
     if !is_alone {
