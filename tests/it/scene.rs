@@ -212,6 +212,8 @@ pub(crate) fn assert_processes_end(context: &TestContext) {
 /// The store is sound, and holds nothing that is half done, nor anything of a container or volume that is gone.
 #[track_caller]
 pub(crate) fn assert_sound(context: &TestContext) {
+    // A command may have left a promotion behind it, which works in a folder of its own and empties the trash last.
+    assert_processes_end(context);
     let output = context.rbuild(["doctor"]).run();
     // Its status also tells of the machine, which may lack something.
     assert!(output.stdout.ends_with(": good\n"), "{output}");
@@ -231,7 +233,6 @@ pub(crate) fn assert_sound(context: &TestContext) {
             assert!(known.lines().any(|line| line == name), "{} is nobody's", entry.path().display());
         }
     }
-    // Each of these commands may have left a promotion behind it, which works in a folder of its own.
     assert_processes_end(context);
     for name in ["tmp", "trash", "bad"] {
         let folder = context.root().join(name);
