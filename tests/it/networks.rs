@@ -154,6 +154,39 @@ fn a_subnet_that_nobody_asked_for_makes_way_for_who_has_it_now() {
     });
 }
 
+#[test]
+fn rules_that_killed_commands_left_make_way() {
+    in_a_network_of_its_own("rules_that_killed_commands_left_make_way", |context| {
+        done(context, &["network", "create", "other"]);
+        serve(context, "witness", &["--network", "other", "-p", "18087:80"]);
+        // As of a network and an endpoint that somebody was making: no file tells of them.
+        let table = format!("inet rbuild_{}", context.store8().unwrap());
+        for left in ["sources { 10.77.3.0/24 }", "ports { tcp . 18088 : 10.99.0.9 . 80 }"] {
+            nft(&format!("add element {table} {left}"));
+        }
+        done(context, &["network", "create", "--subnet", "10.77.0.0/16", "own"]);
+        // The tables were made again, without what is nobody's; so it is put in once more.
+        nft(&format!("add element {table} ports {{ tcp . 18088 : 10.99.0.9 . 80 }}"));
+        serve(context, "server", &["--network", "own", "-p", "18088:80"]);
+        for (port, name) in [(18087, "witness"), (18088, "server")] {
+            let host = done(context, &["exec", name, "hostname"]);
+            assert_eq!(served((Ipv4Addr::LOCALHOST, port).into()).as_deref(), Some(host.trim()), "{name}");
+        }
+        let sources =
+            Command::new("nft").args(["list", "set"]).args(table.split(' ')).arg("sources").output();
+        let sources = String::from_utf8(sources.unwrap().stdout).unwrap();
+        assert!(sources.contains("10.77.0.0/16") && !sources.contains("10.77.3.0"), "{sources}");
+        done(context, &["rm", "-f", "witness", "server"]);
+        done(context, &["network", "rm", "own", "other"]);
+    });
+}
+
+/// Has `nft` do something that must succeed.
+#[track_caller]
+fn nft(command: &str) {
+    assert!(Command::new("nft").arg(command).status().unwrap().success(), "nft {command}");
+}
+
 /// Has `ip` do something that must succeed.
 #[track_caller]
 fn ip(arguments: &[&str]) {

@@ -270,15 +270,26 @@ fn write(path: &Path, checked: &Checked) -> Result<(), FirewallError> {
     Ok(names::replace(path, &bytes)?)
 }
 
-/// Adds elements to our sets in one transaction. Tables that were taken away since the last look are made again.
+/// Adds elements to our sets in one transaction. Tables that were taken away since the last look are made again, and so are
+/// those that hold what is in the way: whoever is killed while it makes a network or an endpoint leaves elements of what no file
+/// tells of, and the kernel refuses ranges that overlap, and a port that leads to two addresses.
 pub(crate) fn add(site: &Site, elements: &[Element]) -> Result<(), FirewallError> {
-    match change(site, Change::Add, elements) {
-        Err(FirewallError::Kernel(error)) if error.errno() == Some(Errno::NOENT) => {
-            ensure(site)?;
-            change(site, Change::Add, elements)
-        }
-        outcome => outcome,
+    let outcome = change(site, Change::Add, elements);
+    let Err(FirewallError::Kernel(error)) = &outcome else { return outcome };
+    match error.errno() {
+        Some(Errno::NOENT) => {}
+        Some(Errno::EXIST | Errno::BUSY) => distrust(site)?,
+        _ => return outcome,
     }
+    ensure(site)?;
+    change(site, Change::Add, elements)
+}
+
+/// Has the next one make our tables again, with what the files of networks tell of.
+fn distrust(site: &Site) -> Result<(), FirewallError> {
+    let path = site.config().runtime.join("firewall.state");
+    let _lock = Lock::take(&path.with_extension("lock"))?;
+    write(&path, &Checked::unfinished(site))
 }
 
 /// Adds those elements of our sets that somebody took out; says whether there were any.
