@@ -202,16 +202,21 @@ fn cgroups(_scratch: &Path) -> Finding {
         Versions::Legacy => "version 1",
         Versions::None => "none",
     };
+    let usable = layout.usable_controllers();
     let lacking: Vec<&str> = ["cpu", "memory", "pids"]
         .into_iter()
-        .filter(|wanted| !controllers.iter().any(|has| has == wanted))
+        .filter(|wanted| !usable.iter().any(|has| has == wanted))
         .collect();
     let state = if layout.mode() == Versions::None {
         missing("no hierarchy is mounted", "mount cgroup2 on /sys/fs/cgroup")
     } else if lacking.is_empty() {
         State::Works
     } else {
-        degraded(format!("no limits of {}", lacking.join(", ")), "delegate these controllers to this user")
+        degraded(
+            format!("no limits of {}", lacking.join(", ")),
+            "delegate a group with these controllers to this user; where systemd runs, `systemd-run --user --scope` \
+             starts a program in one",
+        )
     };
     finding("cgroups", state, format!("{name}: {}", controllers.join(", ")))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::limits;
+use super::{group, limits};
 use crate::script::ScriptSource;
 
 /// Which versions are in use.
@@ -107,7 +107,7 @@ impl Layout {
         let base = match self.v1.iter().find(|hierarchy| hierarchy.has(controller)) {
             Some(hierarchy) => hierarchy.base.clone(),
             None => match &self.v2 {
-                Some(unified) if self.v1.is_empty() => super::group::base_of(unified),
+                Some(unified) if self.v1.is_empty() => group::base_of(unified),
                 _ => return false,
             },
         };
@@ -130,6 +130,21 @@ impl Layout {
         controllers.sort();
         controllers.dedup();
         controllers
+    }
+
+    /// Returns those controllers whose groups this user may make.
+    pub fn usable_controllers(&self) -> Vec<String> {
+        let ours = self.v1.iter().filter(|hierarchy| group::is_ours(&hierarchy.base));
+        let v1 = Self { v1: ours.cloned().collect(), v2: None }.controllers();
+        let Some(unified) = self.v2.as_ref().filter(|_| self.v1.is_empty()) else { return v1 };
+        let base = group::base_of(unified);
+        let file = match (group::is_ours(&base), group::is_inhabited(&base)) {
+            (false, _) => return v1,
+            (true, true) => "cgroup.subtree_control",
+            (true, false) => "cgroup.controllers",
+        };
+        let text = std::fs::read_to_string(base.join(file)).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect()
     }
 
     pub(super) fn parse(mounts: &str, own: &str) -> Self {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -396,11 +396,54 @@ impl Unified {
     }
 }
 
-/// Returns where version 2 groups are made: at the top for root of the machine, else below the own group.
+/// Returns where version 2 groups are made: at the top for root of the machine, else in what was delegated to this user.
+///
+/// That is the highest group above the own one which the user may write to. It is the same for all of the user's terminals, and is not
+/// ended with one of them; and it has no processes itself, as one that a program was started in has.
 pub(super) fn base_of(unified: &Unified) -> PathBuf {
     if rustix::process::geteuid().is_root() && crate::rootless::in_initial_user_namespace() {
-        unified.mount.clone()
-    } else {
-        unified.own.clone()
+        return unified.mount.clone();
+    }
+    highest(&unified.mount, &unified.own, is_ours)
+}
+
+/// Whether this user may make groups in a group and move processes between them: that needs the right to the list of the group that
+/// both places are in.
+pub(super) fn is_ours(folder: &Path) -> bool {
+    let may_write = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    may_write(folder) && may_write(&folder.join("cgroup.procs"))
+}
+
+/// Whether there are processes in a group itself. Then it takes no controllers of processes for the groups in it, and those of threads (`cpu`,
+/// `pids`) make a group of threads of it, in which no process can be born any more: see "Threads" in the kernel's cgroup-v2.rst. The
+/// top, which is no such group, has no type.
+pub(super) fn is_inhabited(folder: &Path) -> bool {
+    folder.join("cgroup.type").exists()
+        && std::fs::read_to_string(folder.join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty())
+}
+
+/// Returns the last group on the way up from the own one to the top of which something holds; the own one if it does not
+/// hold there.
+fn highest(mount: &Path, own: &Path, holds: impl Fn(&Path) -> bool) -> PathBuf {
+    let way = own.ancestors().take_while(|folder| folder.starts_with(mount));
+    way.take_while(|folder| holds(folder)).last().unwrap_or(own).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_made_in_the_highest_that_is_the_users() {
+        let (mount, own) = (Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/user/1000/app/term"));
+        let of = |users: &str| highest(mount, own, |folder| folder.starts_with(users));
+        for users in ["/sys/fs/cgroup/user/1000", "/sys/fs/cgroup/user/1000/app/term", "/sys/fs/cgroup"] {
+            assert_eq!(of(users), Path::new(users));
+        }
+        assert_eq!(of("/sys"), mount, "nothing is looked for above the hierarchy");
+        assert_eq!(of("/elsewhere"), own);
+        // What is the user's above what is not is out of reach.
+        let gap = |folder: &Path| folder != Path::new("/sys/fs/cgroup/user/1000/app");
+        assert_eq!(highest(mount, own, gap), own);
     }
 }

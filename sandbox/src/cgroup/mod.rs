@@ -7,7 +7,7 @@
 //! do are used: `memory`, and what limits ask for.
 //!
 //! Version 1 groups are made below the caller's own group of each hierarchy (they differ), version 2 groups below the
-//! top, or below the caller's own group without root. Each is `<prefix>/<name>`; an empty prefix folder goes with the
+//! top, or below the highest group that is the user's without root. Each is `<prefix>/<name>`; an empty prefix folder goes with the
 //! last group in it. A group is held by a lock on its folders for as long as its maker lives: those of killed makers
 //! are found by that and taken away ([`Cgroup::reclaim`]). Limits that cannot be had are an error that names the controller, never a note; a group that
 //! nobody set limits for is left out where there are no rights to make one.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::{Cgroup, CgroupRequest, Parent, is_foreign};
+use super::{Cgroup, CgroupRequest, Parent, is_foreign, is_inhabited};
 use crate::cgroup::CgroupError;
 use crate::cgroup::devices::{self, Devices};
 use crate::cgroup::find::{Hierarchy, Layout};
@@ -22,7 +22,7 @@ impl Cgroup {
             if layout.v1.is_empty() {
                 on_v2 = enable(&parent)?;
             }
-            match self.add(Version::Two, &parent, name) {
+            match self.add(Version::Two, &parent, name).and_then(|()| self.check_place()) {
                 // Without controllers the version 2 group is a help, not a need.
                 Err(error) if error.is_refusal() && !layout.v1.is_empty() => {}
                 result => result?,
@@ -113,6 +113,17 @@ impl Cgroup {
             folder.set(setting)?;
         }
         Ok(())
+    }
+
+    /// Whether processes can be born in the version 2 group: not below a group that somebody made one of threads.
+    fn check_place(&mut self) -> Result<(), CgroupError> {
+        let folder = self.folders.last().expect("just added");
+        if folder.read("cgroup.type").is_none_or(|kind| kind.trim() != "domain invalid") {
+            return Ok(());
+        }
+        let folder = self.folders.pop().expect("just looked at");
+        let _ = rustix::fs::rmdir(&folder.path);
+        Err(CgroupError::file("use", &folder.path, Errno::BUSY))
     }
 
     /// Returns its folder in a hierarchy, if it is in it.
@@ -266,6 +277,9 @@ fn enable(parent: &Parent<'_>) -> Result<Vec<String>, CgroupError> {
         let enabled = read(&control);
         let has = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
         available = WANTED.iter().filter(|name| has(&enabled, name)).map(|name| (*name).to_owned()).collect();
+        if is_inhabited(&folder) {
+            continue;
+        }
         for name in WANTED.into_iter().filter(|name| has(&offered, name) && !has(&enabled, name)) {
             // One by one: a controller that is refused must not take the others along.
             if std::fs::write(&control, format!("+{name}")).is_ok() {
