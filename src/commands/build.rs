@@ -1,10 +1,12 @@
 //! `rbuild build`: flags and settings to a [`BuildPlan`], which `wiring` hands to the worker.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rbuild_engine::containers::LEAST_MEMORY;
 use rbuild_model::platform::Platform;
 use rbuild_model::reference::Reference;
+use rbuild_model::span::Source;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
 use rbuild_worker::request::{Attestations, Materials};
 
@@ -15,11 +17,20 @@ use crate::progress;
 use crate::report::Mistake;
 use crate::settings::{Authorities, Settings};
 
+/// Where a Dockerfile is that is not the usual file of the context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DockerfileSource {
+    /// In a place that was named.
+    At(ContextSource),
+    /// It stands in another file, whose key is its name.
+    Text(Arc<Source>),
+}
+
 /// A build as the user means it: checked, with everything from the environment filled in.
 #[derive(Clone, Debug)]
 pub(crate) struct BuildPlan {
     pub(crate) context: ContextSource,
-    pub(crate) dockerfile: Option<ContextSource>,
+    pub(crate) dockerfile: Option<DockerfileSource>,
     pub(crate) target: Option<String>,
     pub(crate) platforms: Vec<Platform>,
     /// Arguments in order, the caller's proxies first.
@@ -172,7 +183,7 @@ pub(super) fn plan_of(what: What, settings: &Settings) -> anyhow::Result<BuildPl
     let build_args = with_proxies(given.collect(), settings)?;
     Ok(BuildPlan {
         context: place,
-        dockerfile,
+        dockerfile: dockerfile.map(DockerfileSource::At),
         target: what.target.filter(|target| !target.is_empty()),
         platforms,
         build_args,

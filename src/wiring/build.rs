@@ -19,7 +19,7 @@ use serde_json::json;
 use super::caller::{self, Caller};
 use super::{Home, caches, outputs, registries, signals};
 use crate::cli::build::{Entitlement, Method};
-use crate::commands::build::{BuildPlan, NoCache};
+use crate::commands::build::{BuildPlan, DockerfileSource, NoCache};
 use crate::commands::{Context, Outcome};
 use crate::flags::{self, ContextSource, Destination, OutputKind};
 use crate::progress::{Display, End, Mode, Tasks};
@@ -445,20 +445,24 @@ fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
     let dockerfile_place = match &plan.dockerfile {
         None => DockerfilePlace::Context(None),
         // A path in full is one here.
-        Some(ContextSource::Local(path)) if path.is_absolute() => {
+        Some(DockerfileSource::At(ContextSource::Local(path))) if path.is_absolute() => {
             (_, dockerfile) = caller::dockerfile(Some(path), Path::new("/"))?;
             DockerfilePlace::Given
         }
-        Some(ContextSource::Local(path)) => {
+        Some(DockerfileSource::At(ContextSource::Local(path))) => {
             let path = path.to_str().ok_or_else(|| Mistake::usage("`--file`: the path is not UTF-8"))?;
             DockerfilePlace::Context(Some(path.to_owned()))
         }
-        Some(ContextSource::Stdin) => {
+        Some(DockerfileSource::At(ContextSource::Stdin)) => {
             dockerfile = caller::dockerfile_from_stdin()?;
             DockerfilePlace::Given
         }
-        Some(ContextSource::Http(url)) => DockerfilePlace::Web(url.clone()),
-        Some(_) => return Err(no_file()),
+        Some(DockerfileSource::At(ContextSource::Http(url))) => DockerfilePlace::Web(url.clone()),
+        Some(DockerfileSource::Text(text)) => {
+            dockerfile = Arc::clone(text);
+            DockerfilePlace::Given
+        }
+        Some(DockerfileSource::At(_)) => return Err(no_file()),
     };
     Ok(From { dockerfile, dockerfile_place, main, project })
 }
@@ -466,16 +470,17 @@ fn contexts(plan: &BuildPlan, caller: &mut Caller) -> anyhow::Result<From> {
 fn local_context(plan: &BuildPlan, folder: &Path, caller: &mut Caller) -> anyhow::Result<From> {
     let mut dockerfile_place = DockerfilePlace::Given;
     let (path, dockerfile) = match &plan.dockerfile {
-        Some(ContextSource::Stdin) => (None, caller::dockerfile_from_stdin()?),
-        Some(ContextSource::Local(path)) => {
+        Some(DockerfileSource::At(ContextSource::Stdin)) => (None, caller::dockerfile_from_stdin()?),
+        Some(DockerfileSource::Text(text)) => (None, Arc::clone(text)),
+        Some(DockerfileSource::At(ContextSource::Local(path))) => {
             let (path, text) = caller::dockerfile(Some(path), folder)?;
             (Some(path), text)
         }
-        Some(ContextSource::Http(url)) => {
+        Some(DockerfileSource::At(ContextSource::Http(url))) => {
             dockerfile_place = DockerfilePlace::Web(url.clone());
             (None, rbuild_model::span::Source::new("Dockerfile", String::new()))
         }
-        Some(_) => return Err(no_file()),
+        Some(DockerfileSource::At(_)) => return Err(no_file()),
         None => {
             // The folder's own mistake is told before that of what should be in it.
             caller.offer("context", folder, None)?;

@@ -736,6 +736,11 @@ services:
 ",
     );
     context.write("a/Dockerfile", "FROM busybox\nCOPY word /word\nCMD sleep 1000\n");
+    // What is missing for a Dockerfile in the project is told of by the key that it stands at.
+    let early = context.rbuild(["compose", "build", "b"]).run();
+    early.assert_code(1);
+    let place = "services.b.build.dockerfile_inline:2\n";
+    assert!(early.stderr.contains(place) && early.stderr.contains(">>> COPY word /word"), "{early}");
     context.write("a/word", "first");
     composed(&context, ["up", "-d"]);
     let first = id(&context, "made-a-1");

@@ -1,7 +1,7 @@
 use rbuild_frontend::bake::Target;
 
 use super::plan::{Scratch, of};
-use crate::commands::build::NoCache;
+use crate::commands::build::{DockerfileSource, NoCache};
 use crate::flags::{ContextSource, Destination, OutputKind};
 use crate::settings::tests::bare;
 
@@ -26,7 +26,10 @@ fn target() -> Target {
 fn a_target_is_a_build_of_its_attributes() {
     let plan = of(&target(), &Scratch::default(), &bare()).unwrap();
     assert_eq!(plan.context, ContextSource::Local("dir".into()));
-    assert_eq!(plan.dockerfile, Some(ContextSource::Local("dir/app.Dockerfile".into())));
+    assert_eq!(
+        plan.dockerfile,
+        Some(DockerfileSource::At(ContextSource::Local("dir/app.Dockerfile".into())))
+    );
     assert!(plan.build_args.iter().any(|arg| arg.name == "A" && arg.value == "x=y --z"));
     assert_eq!(plan.tags[0].to_string(), "docker.io/user/app:1");
     assert_eq!(plan.contexts[0].source, ContextSource::Target("base".to_owned()));
@@ -51,7 +54,9 @@ fn a_dockerfile_in_the_file_is_written_for_as_long_as_it_is_needed() {
     let mut inline = target();
     inline.dockerfile_inline = Some("FROM scratch\n".to_owned());
     let plan = of(&inline, &scratch, &bare()).unwrap();
-    let Some(ContextSource::Local(path)) = plan.dockerfile else { panic!("it is a file") };
+    let Some(DockerfileSource::At(ContextSource::Local(path))) = plan.dockerfile else {
+        panic!("it is a file")
+    };
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "FROM scratch\n");
     drop(scratch);
     assert!(!path.exists());

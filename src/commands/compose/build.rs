@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use rbuild_engine::projects::image_name;
 use rbuild_model::digest::ImageId;
 use rbuild_model::platform::Platform;
@@ -16,6 +15,7 @@ use rbuild_model::project::{
     ServiceName,
 };
 use rbuild_model::reference::Reference;
+use rbuild_model::span;
 use rbuild_model::step::{EnvVar, ExtraHost, Limits, NetworkMode, Ulimit};
 use rbuild_worker::request::Attestations;
 
@@ -28,7 +28,8 @@ use crate::cli::build::{Call, Entitlement, Method, What, entitlement};
 use crate::cli::compose::build::Build;
 use crate::cli::compose::{Progress, Project};
 use crate::commands::build::{
-    BuildPlan, CachePlan, ClientSecret, NoCache, SecretValue, attestations, plan_of, with_proxies,
+    BuildPlan, CachePlan, ClientSecret, DockerfileSource, NoCache, SecretValue, attestations, plan_of,
+    with_proxies,
 };
 use crate::commands::{Context, Outcome, check};
 use crate::flags::{self, ContextSource, Mode};
@@ -236,9 +237,6 @@ fn targets(
     settings: &Settings,
 ) -> anyhow::Result<Vec<PlannedTarget>> {
     let model = &handle.meant.model;
-    // Goes with this process.
-    let scratch = handle.home.store.work_folder()?.join("dockerfiles");
-    std::fs::create_dir_all(&scratch).with_context(|| format!("failed to make `{}`", scratch.display()))?;
     let mut targets = Vec::new();
     for name in with_contexts(model, services) {
         let SectionOf { service, section } = section(model, name.as_str())?;
@@ -250,7 +248,7 @@ fn targets(
         if let Some((key, error)) = refused(section) {
             return Err(misplaced(key, error));
         }
-        let planned = plan(model, service, section, manner, &scratch, settings);
+        let planned = plan(model, service, section, manner, settings);
         let planned = planned.map_err(|error| misplaced("", error.context(format!("service {name}"))))?;
         targets.push(PlannedTarget { name: name.to_string(), plan: BuildPlan { push, ..planned } });
     }
@@ -268,7 +266,6 @@ fn plan(
     service: &Service,
     section: &Section,
     manner: &Manner,
-    scratch: &Path,
     settings: &Settings,
 ) -> anyhow::Result<BuildPlan> {
     let place = flags::context_source(&section.context);
@@ -295,7 +292,7 @@ fn plan(
     };
     Ok(BuildPlan {
         caches: caches(section)?,
-        dockerfile: dockerfile(service, section, &place, scratch)?,
+        dockerfile: dockerfile(service, section, &place),
         context: place,
         target: section.target.clone().filter(|target| !target.is_empty()),
         platforms: platforms(service, section, settings)?,
@@ -328,27 +325,20 @@ fn plan(
     })
 }
 
-/// Returns where the Dockerfile is, if it is not the usual one; one that stands in the section is written to the scratch
-/// folder.
-fn dockerfile(
-    service: &Service,
-    section: &Section,
-    context: &ContextSource,
-    scratch: &Path,
-) -> anyhow::Result<Option<ContextSource>> {
-    Ok(match &section.dockerfile {
+/// Returns where the Dockerfile is, if it is not the usual one.
+fn dockerfile(service: &Service, section: &Section, context: &ContextSource) -> Option<DockerfileSource> {
+    match &section.dockerfile {
         Dockerfile::Path(path) if path.is_empty() || path == "Dockerfile" => None,
-        Dockerfile::Path(path) => Some(match context {
+        Dockerfile::Path(path) => Some(DockerfileSource::At(match context {
             // What is relative is meant from the context on.
             ContextSource::Local(folder) if !path.starts_with('/') => ContextSource::Local(folder.join(path)),
             _ => ContextSource::Local(path.into()),
-        }),
+        })),
         Dockerfile::Inline(text) => {
-            let path = scratch.join(format!("{}.Dockerfile", service.name));
-            std::fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
-            Some(ContextSource::Local(path))
+            let name = format!("services.{}.build.dockerfile_inline", service.name);
+            Some(DockerfileSource::Text(span::Source::new(name, text.clone())))
         }
-    })
+    }
 }
 
 fn tags(model: &Model, service: &Service, section: &Section) -> anyhow::Result<Vec<Reference>> {
