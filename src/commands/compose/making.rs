@@ -1,5 +1,6 @@
 //! Making a project what its files say: flags to what is wanted, images, a plan, and carrying it out.
 
+mod failure;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,15 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rbuild_engine::projects::{
-    self, AfterFailure, Carried, ChangedContents, ChangedVolumes, Dependencies, Desired, Failure, Halt,
-    Haste, Hold, Member, Observed, Operation, OperationError, Orphans, Plan, Reason, Recreate, ReplicaKind,
-    Subject, Wanted, Warning, Watcher, Work,
+    self, AfterFailure, Carried, ChangedContents, ChangedVolumes, Dependencies, Desired, Halt, Haste, Hold,
+    Member, Observed, Operation, Orphans, Plan, Recreate, ReplicaKind, Wanted, Warning, Watcher, Work,
 };
 use rbuild_frontend::compose::is_on;
 use rbuild_model::container::FirstProbe;
 use rbuild_model::project::{Project as Model, Restart, Service, ServiceName};
-use rbuild_model::span::Diagnostic;
 
+pub(super) use self::failure::failed;
 use super::board::Board;
 use super::build;
 use super::canonical::Canonical;
@@ -29,8 +29,7 @@ use crate::cli::compose::up::Making;
 use crate::commands::Context;
 use crate::commands::system::unit;
 use crate::flags::Mode;
-use crate::report::{Findings, Mistake};
-use crate::text;
+use crate::report::Mistake;
 
 /// How a verb goes about making.
 #[derive(Clone, Copy, Debug)]
@@ -513,78 +512,6 @@ pub(super) fn note_missing_unit(handle: &Handle, board: &Board, context: &Contex
             "note: after a reboot nothing starts these services again; `rbuild system enable` sees to it",
         );
     }
-}
-
-/// Makes an error of what failed, the first as the message and the others told before it, with the last lines of those
-/// containers that it is about.
-pub(super) fn failed(
-    meant: &Meant,
-    prepared: &Prepared,
-    carried: Carried,
-    context: &Context,
-) -> anyhow::Result<()> {
-    let plan = carried.plan.as_ref().unwrap_or(&prepared.plan);
-    let mut failures = carried.failures.into_iter();
-    let Some(first) = failures.next() else { return Ok(()) };
-    let mut shown = Vec::new();
-    for other in failures {
-        let error = shown_once(explained(meant, plan, other, context), &mut shown);
-        crate::report::tell(&error, context.terminal);
-    }
-    Err(shown_once(explained(meant, plan, first, context), &mut shown))
-}
-
-/// Leaves out of an error the lines that were shown with one before it: replicas fail alike, and hundreds of them.
-fn shown_once(mut error: anyhow::Error, shown: &mut Vec<Diagnostic>) -> anyhow::Error {
-    for finding in error.downcast_mut::<Findings>().into_iter().flat_map(|findings| &mut findings.0) {
-        if shown.iter().any(|shown| shown.source == finding.source && shown.labels == finding.labels) {
-            (finding.source, finding.labels) = (None, Vec::new());
-        } else {
-            shown.push(finding.clone());
-        }
-    }
-    error
-}
-
-fn explained(meant: &Meant, plan: &Plan, failure: Failure, context: &Context) -> anyhow::Error {
-    let Failure { operation, subject, error, log, reason } = failure;
-    let name = match &subject {
-        Subject::Container(name) | Subject::Network(name) | Subject::Volume(name) => name,
-    };
-    let tell = |head: String, lines: &[String]| {
-        let lines: String = lines.iter().map(|line| format!("  {}\n", text::one_line(line))).collect();
-        context.terminal.tell(&format!("{head}\n{lines}"));
-    };
-    if !log.is_empty() {
-        tell(format!("the last lines of {name}:"), &log);
-    }
-    match &reason {
-        Some(Reason::HealthCheck { status, lines }) => {
-            let end = if lines.is_empty() { "" } else { ":" };
-            tell(format!("the last health check of {name} ended with {status}{end}"), lines);
-        }
-        Some(Reason::Memory { limit }) => {
-            let limit = limit.map(|limit| format!(": it may have {limit} bytes"));
-            tell(format!("{name} was killed for want of memory{}", limit.unwrap_or_default()), &[]);
-        }
-        None => {}
-    }
-    let planned = &plan.operations[operation.0];
-    let is_dependency = matches!(planned.operation, Operation::Await { .. });
-    // A program that ends has its own reasons; what cannot be made or waited for is what the files say.
-    let is_written =
-        !error.is_others() && (!is_dependency || matches!(error, OperationError::NoHealthCheck { .. }));
-    let path: Vec<String> = planned.path().into_iter().chain(error.keys()).collect();
-    let error = match error {
-        OperationError::NotCompleted { .. } => error.into(),
-        _ if is_dependency => {
-            let why = crate::report::chain(&error.into());
-            Mistake::new(format!("dependency failed to start: {why}")).into()
-        }
-        _ if error.names_its_subject() => error.into(),
-        _ => anyhow::Error::from(error).context(subject.to_string()),
-    };
-    if is_written { places::placed(meant, &path, error) } else { error }
 }
 
 /// Shows who waited for whom, and how long.
