@@ -454,6 +454,7 @@ services:
       watch:
         - { path: src, action: sync, target: /app/src, ignore: [skipped/], initial_sync: true }
         - { path: conf/web.conf, action: sync+restart, target: /etc/web.conf }
+        - { path: told, action: sync+exec, target: /told, exec: { command: cat /told } }
         - { path: version, action: rebuild }
 ",
     );
@@ -469,6 +470,8 @@ services:
     context.write("conf/web.conf", "port 2\n");
     watching.until("service(s) [\"web\"] restarted");
     assert_eq!(inside("cat /etc/web.conf /app/src/deep/b.txt; ls /app/src"), "port 2\ntwo\ndeep");
+    context.write("told", "a tale\n");
+    watching.until("\na tale\n");
     context.write("version", "2\n");
     watching.until("service(s) [\"web\"] successfully built");
     assert_eq!(inside("cat /version"), "2");

@@ -39,7 +39,8 @@ impl<'a> Ready<'a> {
         context: &'a Context,
     ) -> anyhow::Result<Self> {
         let rules = watch::rules(&handle.meant.model, &up.services, context)?;
-        let watching = Watching { handle, project, quiet: up.quiet_build, prune: true, context, rules };
+        let watching =
+            Watching { handle, project, quiet: up.quiet_build, prune: true, context, rules, mark: " ⦿ " };
         Ok(Self { alone: watching.alone()?, watching })
     }
 }

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rbuild_confined::Owner;
-use rbuild_engine::projects::{AfterFailure, Halt, Member, Turn, Wanted, Work};
+use rbuild_engine::projects::{
+    AfterFailure, Halt, Happening, HookPlace, Member, Turn, Wanted, Watcher, Work,
+};
 use rbuild_frontend::ignore::{Ignore, text_of};
 use rbuild_model::digest::ImageId;
 use rbuild_model::project::{Hook, MountKind, Project as Model, Service, ServiceName, WatchAction};
@@ -51,6 +53,8 @@ pub(super) struct Watching<'a> {
     pub(super) prune: bool,
     pub(super) context: &'a Context,
     pub(super) rules: Vec<Watched>,
+    /// What stands before each line, to tell it from what services write.
+    pub(super) mark: &'static str,
 }
 
 pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Outcome {
@@ -62,7 +66,7 @@ pub(super) fn run(project: &Project, arguments: &Watch, context: &Context) -> Ou
     let crate::wiring::Workshop { engine, halt, cancel, home } = workshop;
     let handle = Handle { meant, engine, halt, cancel, home };
     let (quiet, prune) = (arguments.quiet, arguments.prune);
-    let watching = Watching { handle: &handle, project, quiet, prune, context, rules };
+    let watching = Watching { handle: &handle, project, quiet, prune, context, rules, mark: "" };
     if project.dry_run {
         context.terminal.tell(&format!("DRY-RUN MODE - watch {} rules\n", watching.rules.len()));
         return Ok(Status::Done);
@@ -348,12 +352,29 @@ impl Watching<'_> {
             hold: None,
             version: VERSION,
         };
-        let board = Board::new(self.project, self.context);
-        handle.engine.run_hooks(work, &member.definition, service.as_str(), hooks, &board)?;
+        let heard = Heard { board: Board::new(self.project, self.context), context: self.context };
+        handle.engine.run_hooks(work, &member.definition, service.as_str(), hooks, &heard)?;
         Ok(())
     }
 
     fn say(&self, text: &str) -> anyhow::Result<()> {
-        Ok(self.context.terminal.print(&format!(" ⦿ {text}\n"))?)
+        Ok(self.context.terminal.print(&format!("{}{text}\n", self.mark))?)
+    }
+}
+
+/// Shows what is written by what runs after a copy.
+struct Heard<'a> {
+    board: Board,
+    context: &'a Context,
+}
+
+impl Watcher for Heard<'_> {
+    fn happened(&self, happening: Happening) {
+        self.board.happened(happening);
+    }
+
+    fn said(&self, _: &HookPlace, output: &[u8]) {
+        // Where nobody reads any more, the next line of ours fails and says so.
+        let _ = self.context.terminal.print(&String::from_utf8_lossy(output));
     }
 }
