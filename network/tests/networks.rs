@@ -6,6 +6,8 @@ mod abandoned;
 mod beside_docker;
 #[path = "networks/gateways.rs"]
 mod gateways;
+#[path = "networks/half_done.rs"]
+mod half_done;
 mod scene;
 
 use std::fs::Permissions;

@@ -141,9 +141,8 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
         // The rules come first: there is no moment in which a bridge is open to all.
         let rules = elements::of_network(&state);
         firewall::add(site, &rules)?;
-        if !links::find_link(site, &state.bridge)?.is_some_and(|link| link.up)
-            && let Err(error) = links::make_bridge(site, &state)
-        {
+        let made = bring_up(site, &state);
+        if let Err(error) = made {
             // The error that is told is the first; what remains of a network without a file goes with the tables.
             let _ = firewall::remove_present(site, &rules);
             return Err(error);
@@ -151,12 +150,21 @@ fn ensure(site: &Site, spec: &NetworkSpec) -> Result<Network, Error> {
         *slot = Some(state.clone());
         Ok(state)
     })?;
-    if state.reach == Reach::Outside {
-        links::enable_forwarding(site, &state)?;
-    }
     // A bridge with a name that people chose needs a way past Docker's filter of its own.
     let firewall = if links::is_named(site, &state) { firewall::bring_up(site)? } else { firewall };
     Ok(network(&state, firewall))
+}
+
+/// Has the host forward for a network that leads out, and makes its bridge: one that is up is looked at no further by whoever
+/// comes next, so it is the last thing.
+fn bring_up(site: &Site, state: &NetworkState) -> Result<(), Error> {
+    if state.reach == Reach::Outside {
+        links::enable_forwarding(site, state)?;
+    }
+    match links::find_link(site, &state.bridge)? {
+        Some(link) if link.up => Ok(()),
+        _ => links::make_bridge(site, state),
+    }
 }
 
 /// Whether a network has to get another subnet: its bridge is gone, nobody is in it, and somebody else has its subnet by
