@@ -35,6 +35,9 @@ const ROOM: &str = "free one with `rbuild network prune` or `docker network prun
 const ABSENT_NETWORK: &str =
     "`rbuild network create NAME` makes one, and `rbuild network ls` shows those that are there";
 
+const UNREACHABLE: &str =
+    "its program still runs; `rbuild rm -f CONTAINER` ends it and removes the container";
+
 const FULL: &str = "remove images with `rbuild rmi`, or all that no container uses with `rbuild prune --all`, or set a larger \
                     `cache.max`";
 
@@ -53,6 +56,11 @@ pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<(Kind, &'static str)> 
         && let NetworksError::NotFound(_) = **why
     {
         return Some((Kind::Yours, ABSENT_NETWORK));
+    }
+    if let Some(ContainerError::Monitor(why)) = looked_at(cause)
+        && let rbuild_monitor::ClientError::Unreachable(_) = **why
+    {
+        return Some((Kind::Machine, UNREACHABLE));
     }
     if let Some(CopyError::Unmapped { .. } | CopyError::Foreign { .. }) = looked_at(cause) {
         return Some((Kind::Machine, FOREIGN));

@@ -55,6 +55,28 @@ fn what_removes_itself_goes_though_nobody_was_there() {
 }
 
 #[test]
+fn one_that_nobody_can_reach_any_more_can_be_removed() {
+    let Some(context) = scene("one_that_nobody_can_reach_any_more_can_be_removed") else { return };
+    let id = said(&context, ["run", "-d", "--name", "out", "--init", "busybox", "sleep", "1000"]);
+    let (folder, _) = state(&context, &id);
+    // As a clean-up of `/run` does, and the end of a session for its user's folder there.
+    fs::remove_dir_all(&folder).unwrap();
+    for verb in [&["exec", "out", "true"][..], &["stop", "out"], &["kill", "out"]] {
+        let refused = context.rbuild(verb).run();
+        assert!(!refused.status.success(), "{refused}");
+        for told in
+            ["error: cannot reach the monitor of the container: `/run/", "` was removed\n", "`rbuild rm -f"]
+        {
+            assert!(refused.stderr.contains(told), "{told}: {refused}");
+        }
+    }
+    assert_eq!(said(&context, ["ps", "--format", "{{.Names}} {{.State}}"]), "out running");
+    said(&context, ["rm", "-f", "out"]);
+    assert_processes_end(&context);
+    assert_clean(&context);
+}
+
+#[test]
 fn one_that_cannot_be_read_hides_no_other() {
     let Some(context) = scene("one_that_cannot_be_read_hides_no_other") else { return };
     for name in ["good", "bad"] {

@@ -329,7 +329,15 @@ impl Engine {
 
     /// Ends a container's program, and returns when it has ended.
     pub(super) fn end_at_once(&self, definition: &Definition) -> Result<(), ContainerError> {
-        let Some(mut client) = self.client(definition)? else { return Ok(()) };
+        let client = match self.client(definition) {
+            Err(ContainerError::Monitor(error)) if matches!(*error, ClientError::Unreachable(_)) => {
+                // Without it the container is as any other that has lost its monitor.
+                self.end_monitor(definition)?;
+                self.client(definition)?
+            }
+            client => client?,
+        };
+        let Some(mut client) = client else { return Ok(()) };
         match client.stop(Some(Signal::KILL), Grace::For(Duration::ZERO)) {
             Ok(()) | Err(ClientError::Refused(Refusal::NotRunning)) => Ok(()),
             Err(error) => Err(error.into()),

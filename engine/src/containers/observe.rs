@@ -174,6 +174,18 @@ impl Engine {
         }
     }
 
+    /// Ends the monitor of a container, which nobody can ask to leave any more.
+    pub(super) fn end_monitor(&self, definition: &Definition) -> Result<(), ContainerError> {
+        let seen = self.place(definition.id).observe().map_err(ClientError::from)?;
+        if let Some(monitor) = seen.record().monitor.and_then(Process::find) {
+            monitor.kill();
+            let mut fds = [PollFd::from_borrowed_fd(monitor.pidfd(), PollFlags::IN)];
+            // Whatever is true then is found by the next look.
+            let _ = poll(&mut fds, Some(&LEAVING));
+        }
+        Ok(())
+    }
+
     /// Connects to the monitor of a container; starts one if there is none.
     pub fn monitor(&self, definition: &Definition) -> Result<Client, ContainerError> {
         if let Some(client) = self.client(definition)? {

@@ -44,6 +44,9 @@ pub enum ClientError {
     /// The monitor's socket cannot be used.
     #[error("cannot reach the monitor of the container")]
     Socket(#[source] std::io::Error),
+    /// The folder was removed that the monitor's socket is in: nobody can reach it any more.
+    #[error("cannot reach the monitor of the container: `{}` was removed", .0.display())]
+    Unreachable(std::path::PathBuf),
     /// The monitor answered something else.
     #[error("the monitor of the container answered out of order")]
     Order,

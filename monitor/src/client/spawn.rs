@@ -189,7 +189,12 @@ const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 pub(super) fn find_soon(place: &Place) -> Result<Option<Client>, ClientError> {
     let failed = |errno: Errno| ClientError::Socket(errno.into());
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(failed)?;
-    inotify::add_watch(&watch, place.run(), inotify::WatchFlags::MOVED_TO).map_err(failed)?;
+    match inotify::add_watch(&watch, place.run(), inotify::WatchFlags::MOVED_TO) {
+        Ok(_) => {}
+        // It is there before anybody is told to be a monitor.
+        Err(Errno::NOENT) => return Err(ClientError::Unreachable(place.run().to_owned())),
+        Err(errno) => return Err(failed(errno)),
+    }
     loop {
         if let Some(client) = Client::find(place)? {
             return Ok(Some(client));
