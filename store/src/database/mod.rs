@@ -148,6 +148,9 @@ fn way_out(error: &rusqlite::Error) -> &'static str {
             " (the file is damaged: `rbuild doctor` tells what can be kept)"
         }
         Some(rusqlite::ErrorCode::ReadOnly) => " (the file system is read-only)",
+        Some(rusqlite::ErrorCode::SystemIoFailure) => {
+            " (the disk or its file system failed: the kernel's log, `dmesg`, says how)"
+        }
         _ => "",
     }
 }
