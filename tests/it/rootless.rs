@@ -211,6 +211,38 @@ fn has_networks_of_their_own(user: &TestContext) {
     assert_eq!(done(&["network", "prune", "-f"]), "Deleted Networks:\none\n\n");
 }
 
+/// Who holds the user's namespaces was killed, with the monitor: what runs lives on, and says how commands get at it again.
+fn outlives_the_keeper(user: &TestContext) {
+    let done = |arguments: &[&str]| {
+        let output = as_ranged(user, arguments);
+        output.assert_success();
+        output.stdout
+    };
+    done(&["run", "-d", "--name", "kept", "--network", "none", "busybox", "sleep", "1000"]);
+    let [monitor, program] = processes(&done(&["inspect", "kept", "--format", "{{.State.Pid}}"]));
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+    let own = namespace(&program.to_string());
+    let is_keeper = |pid: &String| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name == "rbuild-keeper\n" && namespace(pid) == own
+    };
+    let all = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let keeper = all.filter(|name| name.parse::<i32>().is_ok()).find(is_keeper).expect("a keeper");
+    for pid in [keeper.parse().unwrap(), monitor] {
+        kill(&json!({ "pid": pid }));
+    }
+    assert_eq!(done(&["ps", "--format", "{{.Names}} {{.State}}"]), "kept running\n");
+    let refused = as_ranged(user, &["exec", "kept", "true"]);
+    let told = "they are of a user namespace whose keeper was killed; restart the container";
+    assert!(!refused.status.success() && refused.stderr.contains(told), "{refused}");
+    done(&["restart", "-t", "0", "kept"]);
+    assert_eq!(done(&["exec", "kept", "echo", "here"]), "here\n");
+    done(&["rm", "-f", "kept"]);
+}
+
 #[test]
 fn a_user_with_subordinate_ids_builds_examples_hello() {
     let name = "a_user_with_subordinate_ids_builds_examples_hello";
@@ -276,6 +308,7 @@ fn a_user_with_subordinate_ids_builds_examples_hello() {
     of_root.assert_success();
     reaches_no_loopback_of_the_machine(&user);
     has_networks_of_their_own(&user);
+    outlives_the_keeper(&user);
     assert_eq!(of_user.raw_stdout, of_root.raw_stdout, "{of_user}{of_root}");
     // Files of the image's other users belong to ids of the range, none to a user of the host.
     let store = Command::new("find").arg(user.root()).args(["-printf", "%U\\n"]).output().unwrap();

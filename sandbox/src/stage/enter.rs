@@ -12,6 +12,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -63,8 +64,15 @@ fn enter(request: &SpawnRequest, inherited: &Inherited<'_>) -> Act<std::convert:
     let cargo = Cargo { blob: &blob, fds: &fds };
     let setgroups_denied = setgroups_denied();
     let namespaces = ThreadNameSpaceType::from_bits_retain(script.namespaces);
-    move_into_thread_name_spaces(cargo.fd(script.target)?, namespaces)
-        .doing(|| "enter the namespaces of the container".to_owned())?;
+    match move_into_thread_name_spaces(cargo.fd(script.target)?, namespaces) {
+        Err(Errno::PERM) if !crate::rootless::in_initial_user_namespace() => {
+            return refuse(
+                "enter the namespaces of the container",
+                "they are of a user namespace whose keeper was killed; restart the container".to_owned(),
+            );
+        }
+        entered => entered.doing(|| "enter the namespaces of the container".to_owned())?,
+    }
     match sys::clone(0, true, None).doing(|| "make a process in the container".to_owned())? {
         Cloned::Parent(pid, pidfd) => {
             let told = InitMessage::Cloned { pid: pid.as_raw_nonzero().get() };
