@@ -139,19 +139,29 @@ fn wish(
     })
 }
 
-/// The names that containers of other services and projects have in a service's.
+/// The names that containers of other services and projects have in a service's: the first container of a service has the
+/// link's, and each one its service's with its number, as Docker Compose has it.
 fn links(project: &Project, service: &Service) -> Vec<String> {
-    let one = |link: &project::Link| {
-        let fixed = project.services.get(&link.service).and_then(|linked| linked.container_name.clone());
-        let Project { name, separator, .. } = project;
-        let target = fixed.unwrap_or_else(|| format!("{name}{separator}{}{separator}1", link.service));
-        format!("{target}:{}", link.alias.as_deref().unwrap_or(link.service.as_str()))
+    let Project { name, separator, .. } = project;
+    let of = |link: &project::Link| {
+        let linked = project.services.get(&link.service);
+        let fixed = linked.and_then(|linked| linked.container_name.clone());
+        let (own, count) = (link.service.clone(), linked.map_or(1, |linked| linked.replicas.max(1)));
+        let alias = link.alias.clone().unwrap_or_else(|| own.to_string());
+        let target = move |number: u64| match &fixed {
+            Some(fixed) => fixed.clone(),
+            None => format!("{name}{separator}{own}{separator}{number}"),
+        };
+        let first = format!("{}:{alias}", target(1));
+        let own = link.service.clone();
+        let numbered = (1..=count).map(move |number| format!("{}:{own}{separator}{number}", target(number)));
+        std::iter::once(first).chain(numbered)
     };
     let external = service.external_links.iter().map(|link| match link.split_once(':') {
         Some(_) => link.clone(),
         None => format!("{link}:{link}"),
     });
-    service.links.iter().map(one).chain(external).collect()
+    service.links.iter().flat_map(of).chain(external).collect()
 }
 
 pub(in crate::projects) fn port(port: &project::Port) -> wish::PortBinding {

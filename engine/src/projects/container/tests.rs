@@ -108,7 +108,7 @@ fn links_lead_to_services_and_to_containers_of_others() {
     service.links.push(rbuild_model::project::Link { service: key(ServiceName::new, "db"), alias });
     service.external_links = vec!["other-cache-1:cache".to_owned(), "queue".to_owned()];
     let host = ask(&service).expect("possible").host;
-    let expected = ["p-db-1:database", "other-cache-1:cache", "queue:queue"];
+    let expected = ["p-db-1:database", "p-db-1:db-1", "other-cache-1:cache", "queue:queue"];
     assert_eq!(host.endpoints[0].settings.links, expected);
 }
 
