@@ -16,12 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use self::own::{OwnElements, Tables};
 use crate::driver::{DriverKind, LinkEnd, Reach};
-use crate::drivers::driver;
+use crate::drivers::{bridge, driver};
 use crate::error::Error;
 use crate::families::Families;
 use crate::firewall;
 pub use crate::firewall::Found;
-use crate::firewall::elements;
 use crate::firewall::passage::Passage;
 use crate::firewall::watch::{Elements, Heard, Watch};
 use crate::forward::{Destination, ForwardError, Forwarder};
@@ -262,22 +261,11 @@ impl Tables for Live<'_> {
     }
 
     fn restore(&mut self, network: &NetworkId) -> Result<Option<Found>, Error> {
-        self.0.in_site(|site| restore(site, network.clone(), &self.0.duties.endpoint))
+        // Unless somebody changes the network now.
+        let file = NetworkFile::new(&self.0.duties.runtime, network.clone());
+        let own = &self.0.duties.endpoint;
+        self.0.in_site(|site| file.try_update(|slot| bridge::restore(site, slot.as_ref(), own)))
     }
-}
-
-/// Puts back what is missing of an endpoint and its network in the sets of the packet filter, unless somebody changes the
-/// network now. Under the network's lock: who takes an endpoint out of it takes its elements out first.
-fn restore(site: &Site, network: NetworkId, endpoint: &EndpointId) -> Result<Option<Found>, Error> {
-    let file = NetworkFile::new(&site.config().runtime, network);
-    file.try_update(|slot| {
-        let Some(state) = slot else { return Ok(Found::Whole) };
-        let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint) else {
-            return Ok(Found::Whole);
-        };
-        let guarding = firewall::ensure(site)?.guarding;
-        Ok(firewall::restore(site, &elements::of_all_of(state, record, guarding))?)
-    })
 }
 
 /// What came of giving back.

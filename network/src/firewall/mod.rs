@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
@@ -115,6 +116,9 @@ struct Checked {
     generation: Option<u32>,
     /// What our rules hash to.
     fingerprint: String,
+    /// When they were made: each time has a value of its own.
+    #[serde(default)]
+    made: Made,
     /// Whether the table of bridges is there.
     guarded: bool,
     /// Whether Docker's filter was to be passed.
@@ -124,6 +128,22 @@ struct Checked {
     rules: String,
     /// What is wrong.
     warnings: Vec<Warning>,
+}
+
+/// One making of our tables, as told from all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Made(u64);
+
+impl Made {
+    fn now() -> Result<Self, FirewallError> {
+        let mut bytes = [0; 8];
+        // So few bytes come at once, or not at all.
+        rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())).map_err(
+            |source| FileError::new("draw random bytes for", Path::new("the packet filter"), source.into()),
+        )?;
+        Ok(Self(u64::from_ne_bytes(bytes)))
+    }
 }
 
 /// What tells the rules of this program from those of others.
@@ -141,6 +161,8 @@ fn rules() -> &'static str {
 pub(crate) struct Firewall {
     /// Whether ports can be guarded.
     pub(crate) guarding: Guarding,
+    /// Which making of them it was.
+    pub(crate) made: Made,
     /// What is wrong.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -148,7 +170,7 @@ pub(crate) struct Firewall {
 impl From<Checked> for Firewall {
     fn from(checked: Checked) -> Self {
         let guarding = if checked.guarded { Guarding::On } else { Guarding::Missing };
-        Self { guarding, warnings: checked.warnings }
+        Self { guarding, made: checked.made, warnings: checked.warnings }
     }
 }
 
@@ -189,20 +211,21 @@ fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
     let _lock = Lock::take(&path.with_extension("lock"))?;
     let known = read(&path, site.namespace())?;
     let mut seen = site.netfilter(|socket| look(socket, site))?;
-    let (guarded, found) = match known {
+    let (guarded, made, found) = match known {
         Some(known)
             if known.generation.is_some()
                 && known.fingerprint == seen.fingerprint
                 && known.rules == rules() =>
         {
-            (known.guarded, Found::Whole)
+            (known.guarded, known.made, Found::Whole)
         }
         _ => {
             // Whoever takes the tables away has to know of them even if this process ends here.
-            write(&path, &Checked::unfinished(site))?;
+            let made = Made::now()?;
+            write(&path, &Checked::unfinished(site, made))?;
             let guarded = make(site)?;
             seen = site.netfilter(|socket| look(socket, site))?;
-            (guarded, Found::Damaged)
+            (guarded, made, Found::Damaged)
         }
     };
     match pass(site, &mut seen, passage) {
@@ -212,7 +235,7 @@ fn look_after(site: &Site) -> Result<(Firewall, Found), FirewallError> {
         Err(FirewallError::Refused { .. } | FirewallError::Run { .. }) => {}
         Err(error) => return Err(error),
     }
-    let checked = seen.checked(site, guarded);
+    let checked = seen.checked(site, guarded, made);
     write(&path, &checked)?;
     Ok((checked.into(), found))
 }
@@ -289,7 +312,14 @@ pub(crate) fn add(site: &Site, elements: &[Element]) -> Result<(), FirewallError
 fn distrust(site: &Site) -> Result<(), FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     let _lock = Lock::take(&path.with_extension("lock"))?;
-    write(&path, &Checked::unfinished(site))
+    write(&path, &Checked::unfinished(site, Made::now()?))
+}
+
+/// Whether our tables are still those that were made then. Whoever makes them knows only what files tell of: a record that is
+/// written before this is asked is in those that come later.
+pub(crate) fn are_of(site: &Site, made: Made) -> Result<bool, FirewallError> {
+    let known = read(&site.config().runtime.join("firewall.state"), site.namespace())?;
+    Ok(known.is_some_and(|known| known.made == made))
 }
 
 /// Adds those elements of our sets that somebody took out; says whether there were any.
@@ -435,11 +465,12 @@ fn generation(socket: &mut Socket) -> Result<u32, NetlinkError> {
 
 impl Checked {
     /// What is known before our tables are made.
-    fn unfinished(site: &Site) -> Self {
+    fn unfinished(site: &Site, made: Made) -> Self {
         Self {
             namespace: site.namespace(),
             generation: None,
             fingerprint: String::new(),
+            made,
             guarded: false,
             passage: None,
             rules: rules().to_owned(),
@@ -465,7 +496,7 @@ impl Seen {
         has(TableFamily::Inet) && (has(TableFamily::Bridge) || !guarded)
     }
 
-    fn checked(self, site: &Site, guarded: bool) -> Checked {
+    fn checked(self, site: &Site, guarded: bool, made: Made) -> Checked {
         let mut warnings = passage::warnings(&self.forwards, site.store(), &self.named);
         if !guarded {
             warnings.push(Warning::Unguarded);
@@ -475,6 +506,7 @@ impl Seen {
             // What somebody took away between the making and the look is not to be taken for ours.
             generation: self.has_tables(guarded).then_some(self.generation),
             fingerprint: self.fingerprint,
+            made,
             guarded,
             passage: Some(site.config().passage),
             rules: rules().to_owned(),

@@ -1,5 +1,7 @@
 //! What was begun and not finished, and what others do meanwhile.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 #[test]
@@ -21,5 +23,44 @@ fn a_network_that_leads_out_is_there_only_where_the_host_forwards() {
         let (a, world) =
             (place(scene, &network, &endpoint("a")), answer(&scene.world, at(scene.world_address, 0)));
         assert_eq!(ask(&a.namespace, world.address).unwrap(), scene.host_address.to_string());
+    });
+}
+
+#[test]
+fn who_comes_while_others_make_the_tables_anew_is_in_them() {
+    Scene::run(|scene| {
+        let ensure = |id: &str| driver(BRIDGE).ensure(&scene.site, &spec(id)).unwrap();
+        let networks = ["one", "two", "three", "four", "five", "six"].map(ensure);
+        let runtime = &scene.site.config().runtime;
+        let records =
+            || names::all(runtime).unwrap().into_iter().flat_map(|state| state.endpoints).collect::<Vec<_>>();
+        let mut places = Vec::new();
+        for round in 0..6 {
+            let is_first = AtomicBool::new(true);
+            let come = |number: usize| {
+                let id = format!("e{round}-{number}");
+                inside(&scene.host, || {
+                    let site = Site::open(scene.site.config().clone()).unwrap();
+                    let (network, mut namespace) = (&networks[number % 6], Namespace::create().unwrap());
+                    driver(BRIDGE).attach(&site, network, &mut namespace, &endpoint(&id)).unwrap();
+                    if is_first.swap(false, Ordering::Relaxed) {
+                        // The others have looked at the tables by now. Whoever does not know what they were last makes them.
+                        std::fs::remove_file(runtime.join("firewall.state")).unwrap();
+                        driver(BRIDGE).ensure(&site, &spec("one")).unwrap();
+                    }
+                    namespace
+                })
+            };
+            let come = &come;
+            std::thread::scope(|threads| {
+                let coming: Vec<_> = (0..24).map(|number| threads.spawn(move || come(number))).collect();
+                places.extend(coming.into_iter().map(|coming| coming.join().unwrap()));
+            });
+            let rules = command("nft", &["list", "ruleset"]);
+            let records = records();
+            let lost = records.iter().filter(|record| !rules.contains(record.port.as_str()));
+            let lost: Vec<_> = lost.map(|record| &record.id).collect();
+            assert!(lost.is_empty() && records.len() == places.len(), "{lost:?}");
+        }
     });
 }

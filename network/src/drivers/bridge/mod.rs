@@ -20,7 +20,7 @@ use crate::driver::{
     NetworkDriver, NetworkSpec, Reach,
 };
 use crate::error::Error;
-use crate::firewall::{self, Firewall, elements};
+use crate::firewall::{self, Firewall, Found, elements};
 use crate::names::{EndpointId, EndpointRecord, NetworkFile, NetworkId, NetworkState};
 use crate::namespace::Namespace;
 use crate::netlink::Departure;
@@ -189,7 +189,7 @@ fn attach(
 ) -> Result<Endpoint, Error> {
     let firewall = firewall::ensure(site)?;
     let file = NetworkFile::new(&site.config().runtime, network.id.clone());
-    file.update(|slot| {
+    let endpoint = file.update(|slot| {
         let state = slot.as_mut().ok_or_else(|| Error::NotSetUp { network: network.id.clone() })?;
         let bridge = links::find_link(site, &state.bridge)?.ok_or_else(|| Error::BridgeGone {
             network: state.id.clone(),
@@ -222,8 +222,34 @@ fn attach(
         forget_flows(&record.published);
         state.remember(&record);
         state.endpoints.push(record);
-        Ok(Endpoint { id: spec.id.clone(), address })
-    })
+        Ok::<_, Error>(Endpoint { id: spec.id.clone(), address })
+    })?;
+    let is_in_force = || match firewall::are_of(site, firewall.made)? {
+        true => Ok(()),
+        // Others made the tables anew before the file told of it.
+        false => file.update(|slot| restore(site, slot.as_ref(), &spec.id)).map(drop),
+    };
+    if let Err(error) = is_in_force() {
+        // The error that is told is the first; what remains is found by `reclaim`.
+        let _ = detach(site, &network.id, &spec.id, LinkEnd::Now);
+        return Err(error);
+    }
+    Ok(endpoint)
+}
+
+/// Puts back what is missing of an endpoint and its network in the sets of the packet filter. The caller holds the network's
+/// lock: who takes an endpoint out of it takes its elements out first.
+pub(crate) fn restore(
+    site: &Site,
+    state: Option<&NetworkState>,
+    endpoint: &EndpointId,
+) -> Result<Found, Error> {
+    let Some(state) = state else { return Ok(Found::Whole) };
+    let Some(record) = state.endpoints.iter().find(|record| record.id == *endpoint) else {
+        return Ok(Found::Whole);
+    };
+    let guarding = firewall::ensure(site)?.guarding;
+    Ok(firewall::restore(site, &elements::of_all_of(state, record, guarding))?)
 }
 
 fn publish(
