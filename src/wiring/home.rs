@@ -88,6 +88,8 @@ pub(crate) struct Home {
     pub(crate) images: Arc<Images>,
     /// Its snapshots.
     snapshotter: Arc<dyn Snapshotter>,
+    /// Why trees are copied, where they are.
+    copies: Option<String>,
     /// The folder that run folders of stores lie below.
     runtime: PathBuf,
     /// Whether networks get past the filter of a Docker beside us.
@@ -144,7 +146,7 @@ impl Home {
             reserve: RESERVE,
         })
         .map_err(not_opened)?;
-        let snapshotter = snapshotter(&store, settings.rootless.as_deref())?;
+        let (snapshotter, copies) = snapshotter(&store, settings.rootless.is_some())?;
         if let Some(max) = settings.cache_max {
             store.set_budget(Budget { max, owners: OWNERS });
         }
@@ -166,6 +168,7 @@ impl Home {
             store,
             images,
             snapshotter,
+            copies,
             runtime,
             passage,
             pools,
@@ -278,8 +281,16 @@ impl Home {
         Ok(self.records().take_stock()?)
     }
 
+    /// Says that trees are copied, for verbs that make some.
+    pub(super) fn note_copies(&self) {
+        if let (Some(rootless), Some(why)) = (&self.rootless, &self.copies) {
+            rootless.note(why);
+        }
+    }
+
     /// Puts together what builds.
     pub(super) fn worker(&self) -> anyhow::Result<Worker> {
+        self.note_copies();
         Ok(Worker::new(rbuild_worker::Parts {
             store: self.store.clone(),
             records: Arc::new(self.records()),
@@ -403,7 +414,8 @@ fn not_opened(error: rbuild_store::OpenError) -> anyhow::Error {
     error
 }
 
-fn snapshotter(store: &Store, rootless: Option<&Rootless>) -> anyhow::Result<Arc<dyn Snapshotter>> {
+/// Returns what keeps trees, and why it copies them where it has to.
+fn snapshotter(store: &Store, is_rootless: bool) -> anyhow::Result<(Arc<dyn Snapshotter>, Option<String>)> {
     let layout = store.layout();
     let folders = Folders {
         snapshots: layout.root().join("snapshots"),
@@ -412,15 +424,14 @@ fn snapshotter(store: &Store, rootless: Option<&Rootless>) -> anyhow::Result<Arc
     };
     let xattr = overlay_marks();
     // Kernels before 5.11, and some file systems, have no overlay for ordinary users.
-    if let Some(rootless) = rootless
-        && let Err(cause) = rbuild_sandbox::probe::try_overlay(&folders.tmp, xattr)
-    {
-        rootless.note(&format!(
+    if is_rootless && let Err(cause) = rbuild_sandbox::probe::try_overlay(&folders.tmp, xattr) {
+        let why = format!(
             "no overlay can be mounted in `{}` ({cause}): every step copies the whole tree, which takes time and space",
             layout.root().display()
-        ));
+        );
         let snapshotter = rbuild_snapshotter::CopySnapshotter::open(&folders);
-        return Ok(Arc::new(snapshotter.context("failed to open the snapshots")?));
+        return Ok((Arc::new(snapshotter.context("failed to open the snapshots")?), Some(why)));
     }
-    Ok(Arc::new(OverlaySnapshotter::open(&folders, xattr).context("failed to open the snapshots")?))
+    let snapshotter = OverlaySnapshotter::open(&folders, xattr).context("failed to open the snapshots")?;
+    Ok((Arc::new(snapshotter), None))
 }

@@ -28,6 +28,7 @@ pub(crate) fn create(
 ) -> anyhow::Result<Made> {
     let request = placed(request, context);
     let home = Home::open_to_fill(&context.settings, "rbuild create")?;
+    home.note_copies();
     let engine = home.engine()?;
     Ok(engine.create(&request, &PullNotes(context.terminal, progress))?)
 }
@@ -59,6 +60,7 @@ pub(crate) fn run(
     let foreground = touch.map(|_| Foreground::new()).transpose()?;
     let id_file = crate::commands::IdFile::make(cidfile)?;
     let home = Home::open_to_fill(&context.settings, "rbuild run")?;
+    home.note_copies();
     let engine = home.engine()?;
     engine.prepare_start(&request.host.network);
     let made = match engine.create(&request, &PullNotes(context.terminal, progress)) {

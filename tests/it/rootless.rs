@@ -66,6 +66,37 @@ fn outlives_its_monitor(user: &TestContext) {
     says(&["rm", "kept"], "kept");
 }
 
+/// A file system that goes with the test, however that ends.
+struct Mounted<'a>(&'a str);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l", self.0]).status();
+    }
+}
+
+/// Where trees have to be copied those verbs say so that make some, and no other.
+fn says_where_it_copies(user: &TestContext) {
+    // A file system without attributes, which overlays cannot mark anything on.
+    let at = user.folder().join("ram");
+    fs::create_dir(&at).unwrap();
+    let at = at.to_str().unwrap();
+    let owned = format!("{at}/store");
+    assert!(Command::new("mount").args(["-t", "ramfs", "ramfs", at]).status().unwrap().success());
+    let _mounted = Mounted(at);
+    fs::create_dir(&owned).unwrap();
+    chown(&owned, Some(USER), Some(USER)).unwrap();
+    let base = user.project().join("base.tar");
+    let says = |arguments: &[&str]| {
+        let output = as_user(user, &[&["--root", &owned][..], arguments].concat());
+        output.assert_success();
+        output.stderr.contains("no overlay can be mounted")
+    };
+    let told =
+        [&["load", "-i", base.to_str().unwrap()][..], &["ps", "-a"], &["images"], &["build", "-q", "."]];
+    assert_eq!(told.map(says), [false, false, false, true]);
+}
+
 #[test]
 fn an_ordinary_user_builds_the_image_that_root_builds() {
     let name = "an_ordinary_user_builds_the_image_that_root_builds";
@@ -115,6 +146,7 @@ fn an_ordinary_user_builds_the_image_that_root_builds() {
     limited.assert_code(125);
     assert!(limited.stderr.contains("the cgroup controller `memory`"), "{limited}");
     outlives_its_monitor(&user);
+    says_where_it_copies(&user);
 }
 
 /// A user with a range of subordinate ids.
