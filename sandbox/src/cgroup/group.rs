@@ -446,4 +446,16 @@ mod tests {
         let gap = |folder: &Path| folder != Path::new("/sys/fs/cgroup/user/1000/app");
         assert_eq!(highest(mount, own, gap), own);
     }
+
+    #[test]
+    fn processes_in_a_group_itself_are_seen_and_the_top_is_no_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        write("cgroup.procs", "1\n");
+        assert!(!is_inhabited(folder.path()), "the top has no type");
+        write("cgroup.type", "domain\n");
+        assert!(is_inhabited(folder.path()));
+        write("cgroup.procs", "");
+        assert!(!is_inhabited(folder.path()));
+    }
 }
