@@ -52,7 +52,10 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A limit needs a controller that is not there, or not ours.
-    #[error("cannot limit {what}: the cgroup controller `{controller}` is not available here")]
+    #[error(
+        "cannot limit {what}: the cgroup controller `{controller}` is not available here; leave the limit out, or see what \
+         `rbuild doctor` says of cgroups"
+    )]
     NoController {
         /// What was to be limited.
         what: &'static str,
