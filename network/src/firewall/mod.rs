@@ -12,6 +12,7 @@
 
 pub(crate) mod elements;
 mod legacy;
+mod made;
 pub mod passage;
 mod program;
 mod sys;
@@ -22,7 +23,6 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use rustix::io::Errno;
-use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FileError;
@@ -33,6 +33,7 @@ use crate::netlink::nftables::{self, Chain, Change, Element, TableFamily};
 use crate::netlink::socket::{NetlinkError, Request, Socket};
 use crate::site::Site;
 use elements::Guarding;
+pub(crate) use made::Made;
 use passage::{Forward, Passage};
 use program::{Words, guards, run};
 
@@ -128,22 +129,6 @@ struct Checked {
     rules: String,
     /// What is wrong.
     warnings: Vec<Warning>,
-}
-
-/// One making of our tables, as told from all others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Made(u64);
-
-impl Made {
-    fn now() -> Result<Self, FirewallError> {
-        let mut bytes = [0; 8];
-        // So few bytes come at once, or not at all.
-        rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())).map_err(
-            |source| FileError::new("draw random bytes for", Path::new("the packet filter"), source.into()),
-        )?;
-        Ok(Self(u64::from_ne_bytes(bytes)))
-    }
 }
 
 /// What tells the rules of this program from those of others.
@@ -293,7 +278,7 @@ fn write(path: &Path, checked: &Checked) -> Result<(), FirewallError> {
     Ok(names::replace(path, &bytes)?)
 }
 
-/// Adds elements to our sets in one transaction. Tables that were taken away since the last look are made again, and so are
+/// Adds elements to our sets. Tables that were taken away since the last look are made again, and so are
 /// those that hold what is in the way: whoever is killed while it makes a network or an endpoint leaves elements of what no file
 /// tells of, and the kernel refuses ranges that overlap, and a port that leads to two addresses.
 pub(crate) fn add(site: &Site, elements: &[Element]) -> Result<(), FirewallError> {
@@ -342,15 +327,34 @@ fn groups(elements: &[Element]) -> impl Iterator<Item = &[Element]> {
     elements.chunk_by(|one, other| one.set == other.set && other.ends_range)
 }
 
+/// So many elements are one message to the kernel. It tells of each that fails, and what a socket holds of that is less than two
+/// hundred.
+const AT_ONCE: usize = 100;
+
+/// Divides elements into such messages; both ends of a range go together.
+fn messages(mut elements: &[Element]) -> impl Iterator<Item = &[Element]> {
+    std::iter::from_fn(move || {
+        let mut length = elements.len().min(AT_ONCE);
+        while elements.get(length).is_some_and(|next| next.ends_range) {
+            length += 1;
+        }
+        let (message, rest) = elements.split_at(length);
+        elements = rest;
+        (!message.is_empty()).then_some(message)
+    })
+}
+
+/// Changes elements of our sets, in one transaction unless there are very many.
+fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
+    messages(elements).try_for_each(|message| transact(site, change, message))
+}
+
 /// Changes elements of our sets in one transaction.
 ///
 /// Each transaction gives the rule set another number, by which [`ensure`] would have to read all of our rules again. So it is
 /// done to the rule set that was checked last, if that is still the one; then nothing but elements has changed, and
 /// what follows is known to be whole, too.
-fn change(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
-    if elements.is_empty() {
-        return Ok(());
-    }
+fn transact(site: &Site, change: Change, elements: &[Element]) -> Result<(), FirewallError> {
     let path = site.config().runtime.join("firewall.state");
     // Who makes our tables holds the lock and knows of none.
     if checked_generation(&path, site)?.is_some() {

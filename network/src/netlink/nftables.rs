@@ -298,10 +298,12 @@ pub fn change_elements(
     let mut requests = vec![generation.map_or_else(batch::begin, batch::begin_at)];
     requests.extend(elements.iter().enumerate().map(|(at, element)| {
         let (kind, flags, verb) = match change {
-            Change::Add => (NEW_ELEMENT, REQUEST | ACK | CREATE, "add to"),
-            Change::AddMissing => (NEW_ELEMENT, REQUEST | ACK | CREATE | EXCLUSIVE, "add to"),
-            Change::Remove => (DELETE_ELEMENT, REQUEST | ACK, "remove from"),
+            Change::Add => (NEW_ELEMENT, REQUEST | CREATE, "add to"),
+            Change::AddMissing => (NEW_ELEMENT, REQUEST | CREATE | EXCLUSIVE, "add to"),
+            Change::Remove => (DELETE_ELEMENT, REQUEST, "remove from"),
         };
+        // What fails is told in any case: that all is well is told once.
+        let flags = if at + 1 == elements.len() { flags | ACK } else { flags };
         // The kernel tells the next number to who wants to hear of what comes first in a transaction.
         let flags = if at == 0 && generation.is_some() { flags | ECHO } else { flags };
         let message = Message::new(kind, flags, &header(element.set.family, 0))

@@ -64,3 +64,30 @@ fn who_comes_while_others_make_the_tables_anew_is_in_them() {
         }
     });
 }
+
+#[test]
+fn any_number_of_ports_is_published_at_once() {
+    Scene::run(|scene| {
+        let driver = driver(BRIDGE);
+        let network = driver.ensure(&scene.site, &spec("one")).unwrap();
+        let published = |port| Published {
+            protocol: Protocol::Tcp,
+            host: Ipv4Addr::UNSPECIFIED.into(),
+            port,
+            target: port,
+        };
+        let many = EndpointSpec { published: (10_000..14_000).map(published).collect(), ..endpoint("many") };
+        let own = place(scene, &network, &many);
+        let leads = |port: u16| {
+            let rules = command("nft", &["list", "ruleset"]);
+            let count = rules.matches(&format!(": {} . ", own.address)).count();
+            assert_eq!((count, rules.contains(&format!("{} . {port}", own.address))), (4000, true));
+        };
+        leads(13_999);
+        command("nft", &["flush", "ruleset"]);
+        driver.ensure(&scene.site, &spec("one")).unwrap();
+        leads(10_000);
+        driver.detach(&scene.site, &network.id, &many.id, LinkEnd::Now).unwrap();
+        assert!(!command("nft", &["list", "ruleset"]).contains(&own.address.to_string()));
+    });
+}
