@@ -589,6 +589,19 @@ fn addresses_that_a_network_keeps_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn more_ports_than_a_message_has_sockets_are_published() {
+    in_a_network_of_its_own("more_ports_than_a_message_has_sockets_are_published", |context| {
+        let ports = ["-p", "18001-18300:18001-18300", "-p", "18999:80", "--hostname", "the-web"];
+        serve(context, "many", &ports);
+        // The last one is carried by a socket that was not handed on.
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 18999));
+        let until_served = || (0..1000).find_map(|_| served(local).filter(|text| !text.is_empty()));
+        assert_eq!(until_served().as_deref(), Some("the-web"));
+        done(context, &["rm", "-f", "many"]);
+    });
+}
+
+#[test]
 fn published_ports_move_with_their_container_and_name_who_has_them() {
     in_a_network_of_its_own("published_ports_move_with_their_container_and_name_who_has_them", |context| {
         done(context, &["network", "create", "--subnet", "10.77.0.0/24", "one"]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rbuild_model::container::{Definition, HostOptions, Removal, Signal, StartFailure, State};
 use rbuild_model::network::NetworkMode;
+use rbuild_monitor::protocol::frame::MAX_FDS;
 use rbuild_monitor::{Client, ClientError, Grace, Handed, Plan, Refusal, Spawned, chain};
 use rbuild_network::ports::Reservation;
 use rbuild_network::resolver::ResolverChoice;
@@ -40,6 +41,9 @@ enum Monitor<'a> {
     /// It was begun, and becomes the container's unless another one was faster.
     Begun(Spawned),
 }
+
+/// As many sockets go with the message that starts a container; beside them go two namespaces.
+const HANDED_PORTS: usize = MAX_FDS - 2;
 
 impl Engine {
     /// Starts a container.
@@ -251,7 +255,8 @@ impl Engine {
                 NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
                 NetworkMode::Default | NetworkMode::Bridge | NetworkMode::Named(_) => self.parts.place()?,
             },
-            ports: reservations.into_iter().map(Reservation::into_socket).collect(),
+            // What one message does not take of them is let go, and bound anew by who carries it.
+            ports: reservations.into_iter().take(HANDED_PORTS).map(Reservation::into_socket).collect(),
         };
         Ok((plan, handed))
     }
