@@ -2,8 +2,9 @@
 //!
 //! A frame on a stream socket is a header of three little-endian lengths (text, blob, number of descriptors), the
 //! text (JSON of one serde type), and the blob (bytes that the text refers to by range: file contents, filters).
-//! Descriptors travel with the header as one `SCM_RIGHTS` message. Everything is bounded before it is allocated; a
-//! peer that is gone is [`WireError::Closed`].
+//! Descriptors travel with the header as one `SCM_RIGHTS` message, and those that the kernel does not take in one behind the
+//! blob, each message with a byte of its own. Everything is bounded before it is allocated; a peer that is gone is
+//! [`WireError::Closed`].
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,8 +20,10 @@ use serde::de::DeserializeOwned;
 
 /// The longest frame, text and blob together.
 pub(crate) const MAX_FRAME: usize = 4 << 20;
-/// The most descriptors in a frame (the kernel's own bound is 253).
-pub(crate) const MAX_FDS: usize = 250;
+/// The most descriptors in a frame.
+pub(crate) const MAX_FDS: usize = 4000;
+/// The most descriptors in a message (the kernel's own bound is 253).
+const FDS_AT_ONCE: usize = 250;
 
 const HEADER: usize = 12;
 
@@ -89,40 +92,35 @@ pub(crate) fn send<T: Serialize>(
     for (place, value) in [text, blob.len(), fds.len()].into_iter().enumerate() {
         bytes[place * 4..place * 4 + 4].copy_from_slice(&(value as u32).to_le_bytes());
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        let fits = control.push(SendAncillaryMessage::ScmRights(fds));
-        debug_assert!(fits, "the space is made for MAX_FDS");
-    }
-    let mut sent = retry(|| {
-        sendmsg(&socket, &[IoSlice::new(&bytes), IoSlice::new(blob)], &mut control, SendFlags::NOSIGNAL)
-    })?;
+    let (first, others) = fds.split_at(fds.len().min(FDS_AT_ONCE));
+    let mut sent = send_with(&socket, &[IoSlice::new(&bytes), IoSlice::new(blob)], first)?;
     while sent < bytes.len() + blob.len() {
         let rest = if sent < bytes.len() { &bytes[sent..] } else { &blob[sent - bytes.len()..] };
         sent += retry(|| rustix::net::send(&socket, rest, SendFlags::NOSIGNAL))?;
     }
+    for some in others.chunks(FDS_AT_ONCE) {
+        send_with(&socket, &[IoSlice::new(&[0])], some)?;
+    }
     Ok(())
+}
+
+/// Sends bytes with at most [`FDS_AT_ONCE`] descriptors; returns how many bytes went.
+fn send_with(socket: impl AsFd, bytes: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> Result<usize, WireError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_AT_ONCE))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        let fits = control.push(SendAncillaryMessage::ScmRights(fds));
+        debug_assert!(fits, "the space is made for so many");
+    }
+    Ok(retry(|| sendmsg(&socket, bytes, &mut control, SendFlags::NOSIGNAL))?)
 }
 
 /// Receives one message; waits for it.
 pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>, WireError> {
     let mut header = [0; HEADER];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut fds = Vec::new();
-    let received = retry(|| {
-        recvmsg(&socket, &mut [IoSliceMut::new(&mut header)], &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(arrived) = message {
-            fds.extend(arrived);
-        }
-    }
-    if received.bytes == 0 {
-        return Err(WireError::Closed);
-    }
-    read_exact(&socket, &mut header[received.bytes..])?;
+    let received = receive_with(&socket, &mut header, &mut fds)?;
+    read_exact(&socket, &mut header[received..])?;
     let length = |place: usize| {
         let bytes = header[place * 4..place * 4 + 4].try_into().expect("four bytes");
         u32::from_le_bytes(bytes) as usize
@@ -132,14 +130,42 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received
     if size > MAX_FRAME {
         return Err(WireError::TooLong { size });
     }
-    if received.flags.contains(ReturnFlags::CTRUNC) || fds.len() != count {
+    if count > MAX_FDS {
+        return Err(WireError::TooManyFds { count });
+    }
+    if fds.len() != count.min(FDS_AT_ONCE) {
         return Err(WireError::LostFds);
     }
     let mut bytes = vec![0; size];
     read_exact(&socket, &mut bytes)?;
+    while fds.len() < count {
+        let before = fds.len();
+        receive_with(&socket, &mut [0], &mut fds)?;
+        if fds.len() != count.min(before + FDS_AT_ONCE) {
+            return Err(WireError::LostFds);
+        }
+    }
     let blob = bytes.split_off(text);
     let message = serde_json::from_slice(&bytes).map_err(WireError::Malformed)?;
     Ok(Received { message, blob, fds })
+}
+
+/// Receives some bytes with the descriptors that come along; returns how many bytes.
+fn receive_with(socket: impl AsFd, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<usize, WireError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_AT_ONCE))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        retry(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(arrived) = message {
+            fds.extend(arrived);
+        }
+    }
+    match (received.bytes, received.flags.contains(ReturnFlags::CTRUNC)) {
+        (0, _) => Err(WireError::Closed),
+        (_, true) => Err(WireError::LostFds),
+        (count, false) => Ok(count),
+    }
 }
 
 fn read_exact(socket: impl AsFd, mut bytes: &mut [u8]) -> Result<(), WireError> {
@@ -190,6 +216,32 @@ mod tests {
         assert_eq!(second.message, ["next"]);
         drop(a);
         assert!(matches!(receive::<Vec<String>>(&b), Err(WireError::Closed)));
+    }
+
+    #[test]
+    fn any_number_of_descriptors_arrives_in_order() {
+        for count in [FDS_AT_ONCE, FDS_AT_ONCE + 1, 3 * FDS_AT_ONCE] {
+            let (a, b) = pair();
+            let file = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+            let last = rustix::fs::memfd_create("y", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+            rustix::io::write(&last, b"last").unwrap();
+            let mut fds = vec![file.as_fd(); count];
+            fds[count - 1] = last.as_fd();
+            send(&a, &"many", b"blob", &fds).unwrap();
+            send(&a, &"next", b"", &[file.as_fd()]).unwrap();
+            let many: Received<String> = receive(&b).unwrap();
+            assert_eq!((many.message.as_str(), &*many.blob, many.fds.len()), ("many", &b"blob"[..], count));
+            let mut bytes = [0; 4];
+            rustix::io::pread(&many.fds[count - 1], &mut bytes, 0).unwrap();
+            assert_eq!(&bytes, b"last");
+            let next: Received<String> = receive(&b).unwrap();
+            assert_eq!((next.message.as_str(), next.fds.len()), ("next", 1));
+        }
+        let (a, b) = pair();
+        let file = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let fds = vec![file.as_fd(); MAX_FDS + 1];
+        assert!(matches!(send(&a, &"x", b"", &fds), Err(WireError::TooManyFds { .. })));
+        drop(b);
     }
 
     #[test]

@@ -27,6 +27,22 @@ fn said(context: &TestContext, mount: &str, script: &str) -> String {
 }
 
 #[test]
+fn a_container_has_any_number_of_mounts() {
+    let Some(context) = scene("a_container_has_any_number_of_mounts") else { return };
+    context.write("shared/file", "");
+    let shared = context.project().join("shared");
+    // More than one message has descriptors.
+    let binds: Vec<String> = (0..600).map(|at| format!("{}:/mounts/{at}:ro", shared.display())).collect();
+    let mut run = vec!["run", "--rm", "--network", "none"];
+    run.extend(binds.iter().flat_map(|bind| ["-v", bind]));
+    run.extend(["busybox", "sh", "-c", "ls /mounts/*/file | wc -l"]);
+    let output = context.rbuild(run).run();
+    output.assert_success();
+    assert_eq!(output.stdout, "600\n");
+    assert_clean(&context);
+}
+
+#[test]
 fn volumes_are_made_listed_and_removed_as_dockers() {
     let Some(context) = scene("volumes_are_made_listed_and_removed_as_dockers") else { return };
     let context = &context;
