@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -183,7 +184,7 @@ impl Spawned {
 }
 
 /// The longest that another monitor takes from the lock to its socket.
-const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Finds the monitor that was faster, which may not listen yet.
 pub(super) fn find_soon(place: &Place) -> Result<Option<Client>, ClientError> {
@@ -195,12 +196,14 @@ pub(super) fn find_soon(place: &Place) -> Result<Option<Client>, ClientError> {
         Err(Errno::NOENT) => return Err(ClientError::Unreachable(place.run().to_owned())),
         Err(errno) => return Err(failed(errno)),
     }
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(client) = Client::find(place)? {
             return Ok(Some(client));
         }
         let mut fds = [PollFd::new(&watch, PollFlags::IN)];
-        match poll(&mut fds, Some(&PATIENCE)) {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut fds, Some(&left.expect("a few seconds are a time"))) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
             Err(Errno::INTR) => continue,
