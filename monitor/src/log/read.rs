@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -132,6 +132,20 @@ enum Content {
 /// So much of a file is read at once.
 const PORTION: u64 = 64 << 10;
 
+/// A line of one stream that so much of the other interrupts may be taken for two, where only the end is read.
+const INTERRUPTED: u64 = 4 << 20;
+
+/// The end of a log.
+#[derive(Default)]
+struct Last {
+    /// The lines that were asked for, if there are as many.
+    kept: VecDeque<Entry>,
+    /// How many lines were read.
+    lines: usize,
+    /// How many of them, from the end, are surely lines of their own.
+    sure: usize,
+}
+
 impl Open {
     /// Reads the next portion, and returns its length. What was handed over goes once a portion, not with each record.
     fn read_more(&mut self, limit: u64) -> io::Result<usize> {
@@ -255,21 +269,83 @@ impl Reader {
         Ok(())
     }
 
+    /// Reads on to the last lines. Logs grow without a limit where none was set, so they are looked for near the end first.
     fn skip_to_tail(&mut self, count: usize) -> Result<(), ReadError> {
-        let mut lines = 0;
-        let mut kept: VecDeque<Entry> = VecDeque::new();
+        let mut span = PORTION;
+        loop {
+            let is_whole = !self.begin_near_end(span)?;
+            let Last { kept, lines, sure } = self.last_lines(count)?;
+            if is_whole || sure >= count || (span >= INTERRUPTED && lines > count) {
+                self.ahead = kept;
+                return Ok(());
+            }
+            span = span.saturating_mul(8);
+            self.unfinished = [false; 2];
+            self.open_all()?;
+        }
+    }
+
+    /// Reads everything that is left, and keeps the last lines of that.
+    fn last_lines(&mut self, count: usize) -> Result<Last, ReadError> {
+        let mut last = Last::default();
+        let mut kept_lines = 0;
+        let mut known = [false; 2];
         while let Some(entry) = self.read_entry()? {
-            lines += usize::from(entry.begins_line);
-            kept.push_back(entry);
-            while lines > count {
-                lines -= usize::from(kept.pop_front().is_some_and(|entry| entry.begins_line));
-                while kept.front().is_some_and(|entry| !entry.begins_line) {
-                    kept.pop_front();
+            let begins = usize::from(entry.begins_line);
+            last.lines += begins;
+            // The first of a stream may be the rest of a line that began before.
+            last.sure = if std::mem::replace(&mut known[entry.source as usize], true) {
+                last.sure + begins
+            } else {
+                0
+            };
+            kept_lines += begins;
+            last.kept.push_back(entry);
+            while kept_lines > count {
+                kept_lines -= usize::from(last.kept.pop_front().is_some_and(|entry| entry.begins_line));
+                while last.kept.front().is_some_and(|entry| !entry.begins_line) {
+                    last.kept.pop_front();
                 }
             }
         }
-        self.ahead = kept;
-        Ok(())
+        Ok(last)
+    }
+
+    /// Leaves out all but so many bytes of the file that is written now; false if that cannot be done, and nothing is left out.
+    fn begin_near_end(&mut self, span: u64) -> Result<bool, ReadError> {
+        // Records of the other driver are found from their beginning, and its files are small.
+        let (LogDriver::JsonFile, Some(last)) = (self.driver, self.files.back_mut()) else {
+            return Ok(false);
+        };
+        let Content::Plain(file) = &mut last.content else { return Ok(false) };
+        let size = file.metadata().map_or(0, |facts| facts.len());
+        let end = match self.filter.end {
+            None => size,
+            Some(end) if end.file == last.inode => end.offset.min(size),
+            Some(_) => return Ok(false),
+        };
+        let Some(from) = end.checked_sub(span).filter(|from| *from > 0) else { return Ok(false) };
+        // The byte before it may end a record.
+        let mut begin = from - 1;
+        let found = loop {
+            let mut portion = [0; 4096];
+            match file.read_at(&mut portion, begin) {
+                Ok(0) => break None,
+                Ok(count) => match portion[..count].iter().position(|byte| *byte == b'\n') {
+                    Some(at) => break Some(begin + at as u64 + 1),
+                    None => begin += count as u64,
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.failed("read", source)),
+            }
+        };
+        let Some(begin) = found.filter(|begin| *begin < end) else { return Ok(false) };
+        if let Err(source) = file.seek(io::SeekFrom::Start(begin)) {
+            return Err(self.failed("read", source));
+        }
+        last.read = begin;
+        self.files.drain(..self.files.len() - 1);
+        Ok(true)
     }
 
     fn read_entry(&mut self) -> Result<Option<Entry>, ReadError> {

@@ -154,6 +154,58 @@ fn both_forms_are_read_as_they_were_written() {
 }
 
 #[test]
+fn the_end_of_a_long_log_is_what_reading_all_of_it_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(LogDriver::JsonFile, &[]);
+    let mut writer = open(folder.path(), &config);
+    let mut streams = [Lines::new(Source::Stdout), Lines::new(Source::Stderr)];
+    // Some lines take several records, some of those are interrupted by the other stream, which is rare near the end.
+    let mut text = |stream: usize, text: &str, time: i64| {
+        streams[stream].feed(text.as_bytes(), time, |record| writer.add(&record).unwrap());
+    };
+    for number in 0..6_000 {
+        text(0, &format!("line {number} {}\n", "x".repeat(number % 90)), number as i64);
+        if number % 700 == 3 {
+            text(1, &"e".repeat(40_000), number as i64);
+        }
+        if number % 700 == 9 {
+            text(1, "\n", number as i64);
+        }
+    }
+    writer.flush().unwrap();
+    let place = writer.position().unwrap();
+    let size = std::fs::metadata(super::path(folder.path(), &ID, LogDriver::JsonFile)).unwrap().len();
+    assert!(size > 1 << 20, "{size}");
+    let entries = |filter: Filter| {
+        let mut reader = read(folder.path(), &ID, &config, filter).unwrap();
+        std::iter::from_fn(|| reader.next_entry().unwrap()).collect::<Vec<_>>()
+    };
+    for stream in [None, Some(Source::Stdout), Some(Source::Stderr)] {
+        for (since, end) in [(None, None), (Some(5_950), None), (None, Some(place))] {
+            let filter = Filter { source: stream, since, end, ..Filter::default() };
+            let all = entries(filter.clone());
+            for count in [0, 1, 10, 11, 690, 7_000] {
+                let begins: Vec<usize> = (0..all.len()).filter(|at| all[*at].begins_line).collect();
+                let from = match begins.len().checked_sub(count) {
+                    Some(first) => begins.get(first).copied().unwrap_or(all.len()),
+                    None => 0,
+                };
+                let tail = entries(Filter { tail: Tail::Lines(count), ..filter.clone() });
+                assert!(tail == all[from..], "{count} of {stream:?} since {since:?}: {} lines", tail.len());
+            }
+        }
+    }
+    // What comes later follows what was found.
+    let tail = Filter { tail: Tail::Lines(1), ..Filter::default() };
+    let mut reader = read(folder.path(), &ID, &config, tail).unwrap();
+    assert!(reader.next_entry().unwrap().unwrap().bytes.starts_with(b"line 5999 "));
+    assert_eq!(reader.next_entry().unwrap(), None);
+    writer.add(&record(b"later")).unwrap();
+    writer.flush().unwrap();
+    assert_eq!(reader.next_entry().unwrap().unwrap().bytes, b"later\n");
+}
+
+#[test]
 fn full_files_give_way() {
     for (driver, compress) in
         [(LogDriver::JsonFile, "false"), (LogDriver::JsonFile, "true"), (LogDriver::Local, "true")]
