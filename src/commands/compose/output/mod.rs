@@ -251,7 +251,11 @@ impl<'a> Output<'a> {
         match &*happening.action {
             "start" => {
                 speaker.lane.source.go_on(self.engine, &definition)?;
-                told.push(Told::Started(definition));
+                // Its monitor tells of its end at once, who started it of that only then: of one that ended first the end was told.
+                let runs = self.engine.observe(&definition).is_ok_and(|observed| observed.state.is_active());
+                if runs {
+                    told.push(Told::Started(definition));
+                }
             }
             "die" => {
                 speaker.lane.source.end();
